@@ -1,0 +1,78 @@
+"""Decide what an AI assistant should remember: conversation in, memory categories out."""
+
+from importlib.metadata import version
+
+from memory_routing.conversation import Conversation, ConversationLike, Turn
+from memory_routing.dataset import Dataset
+from memory_routing.decision import Decision, ScoredLabel, Usage
+from memory_routing.errors import (
+    BadLine,
+    ConversationError,
+    DatasetError,
+    MemoryRoutingError,
+    MissingExtraError,
+    ModelError,
+    RewardError,
+    RouterError,
+    TaxonomyError,
+    TrainingError,
+)
+from memory_routing.evaluation import Report, evaluate
+from memory_routing.example import Annotation, Example, Scenario
+from memory_routing.labels import LabelSet, Malformed
+from memory_routing.marketing import MARKETING
+from memory_routing.renderer import Renderer
+from memory_routing.reward import Reward, RewardFn, RoutingReward
+from memory_routing.reward_lint import RewardLint, lint_reward
+from memory_routing.router import Router
+from memory_routing.scenarios import read_scenarios
+from memory_routing.taxonomy import Category, Horizon, Taxonomy
+from memory_routing.teacher import Brief, TeacherGenerator
+from memory_routing.trainer import Checkpoint, SamplerWeights, Trainer, TrainingState
+
+__version__ = version("memory-routing")
+
+__all__ = [
+    "MARKETING",
+    "Annotation",
+    "BadLine",
+    "Brief",
+    "Category",
+    "Checkpoint",
+    "Conversation",
+    "ConversationError",
+    "ConversationLike",
+    "Dataset",
+    "DatasetError",
+    "Decision",
+    "Example",
+    "Horizon",
+    "LabelSet",
+    "Malformed",
+    "MemoryRoutingError",
+    "MissingExtraError",
+    "ModelError",
+    "Renderer",
+    "Report",
+    "Reward",
+    "RewardError",
+    "RewardFn",
+    "RewardLint",
+    "Router",
+    "RouterError",
+    "RoutingReward",
+    "SamplerWeights",
+    "Scenario",
+    "ScoredLabel",
+    "Taxonomy",
+    "TaxonomyError",
+    "TeacherGenerator",
+    "Trainer",
+    "TrainingError",
+    "TrainingState",
+    "Turn",
+    "Usage",
+    "evaluate",
+    "lint_reward",
+    "read_scenarios",
+]

@@ -1,0 +1,76 @@
+"""The terminal: tables and bars for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from memory_routing.marketing import MARKETING
+from memory_routing.taxonomy import Taxonomy
+
+__all__ = ["TaxonomyOption", "emit", "fail", "progress", "say", "show_table", "taxonomy_from", "to_terminal"]
+
+T = TypeVar("T")
+
+TaxonomyOption = Annotated[
+    Path | None, typer.Option("--taxonomy", help="Taxonomy file (TOML); the marketing taxonomy if left out.")
+]
+
+
+def taxonomy_from(path: Path | None) -> Taxonomy:
+    """The taxonomy that an option names."""
+    return MARKETING if path is None else Taxonomy.load(path)
+
+
+def to_terminal() -> bool:
+    """Whether a person reads the output."""
+    return sys.stdout.isatty()
+
+
+def emit(value: Any) -> None:
+    """Write one JSON line."""
+    # ASCII, so that no terminal encoding and no lone surrogate can break a line.
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Write a line for a person."""
+    Console().print(text, markup=False, highlight=False)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table for a person; columns after the first are right-aligned where they hold numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    rows = [tuple(row) for row in rows]
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(row[i][:1].isdigit() or row[i][:1] in ("", "–") for row in rows)
+        table.add_column(column, justify="right" if numeric and i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table, markup=False)
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """Say what is wrong on standard error and leave."""
+    Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Pass items on and show how far they are: a bar on a terminal, nothing where nobody watches."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True, disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        yield from bar.track(items, total=total)

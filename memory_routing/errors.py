@@ -1,0 +1,113 @@
+"""Every error the library raises on purpose.
+
+    MemoryRoutingError
+    ├── TaxonomyError (ValueError)       a taxonomy or a label name that cannot be used
+    ├── ConversationError (ValueError)   input that is no conversation; `index` names it in a batch
+    ├── DatasetError (ValueError)        a file with bad lines; `bad_lines` lists them all
+    ├── RewardError (ValueError)         a reward function that broke its contract
+    ├── ModelError (ValueError)          a model folder that is damaged, foreign or too new
+    ├── RouterError (RuntimeError)       a provider failed; `decided` holds what was done before
+    ├── TrainingError (RuntimeError)     a training run that cannot start or go on
+    └── MissingExtraError (ImportError)  an optional dependency is not installed
+
+Each also inherits the built-in error it specialises, and each message names the place and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from memory_routing.decision import Decision
+
+__all__ = [
+    "BadLine",
+    "ConversationError",
+    "DatasetError",
+    "MemoryRoutingError",
+    "MissingExtraError",
+    "ModelError",
+    "RewardError",
+    "RouterError",
+    "TaxonomyError",
+    "TrainingError",
+]
+
+
+class MemoryRoutingError(Exception):
+    """Base of every error raised by this library."""
+
+
+class TaxonomyError(MemoryRoutingError, ValueError):
+    """A taxonomy, category or label name that cannot be used."""
+
+
+class ConversationError(MemoryRoutingError, ValueError):
+    """Input that is no conversation.
+
+    `index` is its 0-based place in the batch, or `None` for a single conversation.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message if index is None else f"conversation {index}: {message}")
+        self.reason = message
+        self.index = index
+
+    def __reduce__(self) -> tuple[type[ConversationError], tuple[str, int | None]]:
+        return type(self), (self.reason, self.index)
+
+
+@attrs.frozen
+class BadLine:
+    """A line of a file that could not be read: its 1-based number, its id if it had one, and why."""
+
+    number: int
+    reason: str
+    id: str | None = None
+
+    def __str__(self) -> str:
+        name = f" ({self.id})" if self.id is not None else ""
+        return f"line {self.number}{name}: {self.reason}"
+
+
+class DatasetError(MemoryRoutingError, ValueError):
+    """A dataset that cannot be read or used. `bad_lines` lists every line that is wrong."""
+
+    def __init__(self, message: str, bad_lines: Sequence[BadLine] = ()) -> None:
+        super().__init__(message)
+        self.bad_lines = tuple(bad_lines)
+
+
+class RewardError(MemoryRoutingError, ValueError):
+    """A reward function whose weights or components break the contract of `RewardFn`."""
+
+
+class ModelError(MemoryRoutingError, ValueError):
+    """A model folder that is damaged, of another taxonomy, or written by a newer version."""
+
+
+class RouterError(MemoryRoutingError, RuntimeError):
+    """A provider failed in the middle of a batch.
+
+    `decided` maps the index of each conversation that was decided before to its decision.
+    """
+
+    def __init__(self, message: str, decided: Mapping[int, Decision] | None = None) -> None:
+        super().__init__(message)
+        self.decided: dict[int, Decision] = dict(decided or {})
+
+
+class TrainingError(MemoryRoutingError, RuntimeError):
+    """A training run that cannot start or cannot go on."""
+
+
+class MissingExtraError(MemoryRoutingError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {package}, which is not installed: pip install 'memory-routing[{extra}]'"
+        )

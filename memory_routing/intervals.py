@@ -1,0 +1,69 @@
+"""Numbers with their n and their interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Estimate", "bootstrap", "mean", "share"]
+
+Floats = NDArray[np.float64]
+
+RESAMPLES: Final = 2000
+_Z: Final = 1.959963984540054
+"""97.5 % quantile of the normal distribution, for intervals of 95 %."""
+
+
+@attrs.frozen
+class Estimate:
+    """A value, how many items it rests on, and its 95 % interval. `value` is `nan` where n is 0."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with `None` for what is not a number."""
+        return {key: None if math.isnan(value) else value for key, value in attrs.asdict(self).items()}
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return f"– (n={self.n})"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (n={self.n})"
+
+
+def share(hits: int, n: int) -> Estimate:
+    """A proportion with its Wilson score interval (Wilson 1927)."""
+    if n == 0:
+        return Estimate(math.nan, 0, math.nan, math.nan)
+    p = hits / n
+    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    # At 0 and 1 the bounds are 0 and 1 exactly; rounding would miss them by an ulp.
+    return Estimate(p, n, 0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """A mean with its percentile bootstrap interval (Efron 1979), the same in every run."""
+    return bootstrap(np.asarray(values, dtype=np.float64)[:, None], lambda sums, n: sums[..., 0] / n)
+
+
+def bootstrap(counts: Floats, statistic: Callable[[Floats, int], Floats]) -> Estimate:
+    """A statistic of summed counts with its percentile bootstrap interval over the items.
+
+    `counts` has shape `(n, k)`, one row an item. `statistic` maps sums of shape `(..., k)` and n to `(...)`.
+    """
+    n = len(counts)
+    if n == 0:
+        return Estimate(math.nan, 0, math.nan, math.nan)
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    value = float(statistic(counts.sum(axis=0), n))
+    samples = statistic(draws.astype(np.float64) @ counts, n)
+    low, high = np.nanquantile(samples, [0.025, 0.975])
+    return Estimate(value, n, float(low), float(high))

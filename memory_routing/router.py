@@ -1,0 +1,70 @@
+"""The router seam: conversation in, decision out."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+from memory_routing.conversation import Conversation, ConversationLike
+from memory_routing.decision import Decision
+from memory_routing.errors import ConversationError
+from memory_routing.taxonomy import Taxonomy
+
+__all__ = ["Router", "as_conversations"]
+
+
+class Router(ABC):
+    """Decides what to remember of a conversation. Subclass it and implement `classify_batch`."""
+
+    taxonomy: Taxonomy
+
+    @abstractmethod
+    def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
+        """One decision for each conversation, in input order.
+
+        All inputs are checked first: raises `ConversationError` that names the index, `TypeError` for a
+        bare text, and `RouterError` with what was already decided where a provider fails.
+        """
+
+    @final
+    def classify(self, conversation: ConversationLike) -> Decision:
+        """The decision for one conversation. Raises `ConversationError` or `RouterError`."""
+        try:
+            return self.classify_batch([conversation])[0]
+        except ConversationError as error:
+            raise ConversationError(error.reason) from None
+
+    @final
+    async def aclassify(self, conversation: ConversationLike) -> Decision:
+        """`classify` without blocking the event loop."""
+        return await asyncio.to_thread(self.classify, conversation)
+
+    @staticmethod
+    def load(folder: str | Path | None = None) -> Router:
+        """An embedded router: the shipped model, or the one in a folder.
+
+        Needs no key, no network and no GPU. Raises `ModelError` for a folder that is damaged or foreign.
+        """
+        # The one import that points up: the core does not know the embedded runtime until it is asked for.
+        from memory_routing.embedded import EmbeddedRouter
+
+        return EmbeddedRouter(folder)
+
+
+def as_conversations(values: Sequence[ConversationLike]) -> list[Conversation]:
+    """Check a batch. Raises `ConversationError` with the index, or `TypeError` for a bare text."""
+    if isinstance(values, str | Conversation):
+        raise TypeError("classify_batch takes a list of conversations; for a single one call classify")
+    return [_checked(value, index) for index, value in enumerate(values)]
+
+
+def _checked(value: ConversationLike, index: int) -> Conversation:
+    try:
+        return Conversation.of(value)
+    except ConversationError as error:
+        raise ConversationError(error.reason, index) from None
+    except TypeError as error:
+        raise TypeError(f"conversation {index}: {error}") from None

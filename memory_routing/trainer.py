@@ -1,0 +1,57 @@
+"""The trainer seam: dataset in, checkpoint out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NewType
+
+import attrs
+
+from memory_routing.dataset import Dataset
+
+__all__ = ["Checkpoint", "SamplerWeights", "Trainer", "TrainingState"]
+
+TrainingState = NewType("TrainingState", str)
+"""Where weights, optimiser state and step are kept: what training goes on from."""
+SamplerWeights = NewType("SamplerWeights", str)
+"""Where weights for inference are kept: what a router loads."""
+
+
+def _config(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(value))
+
+
+@attrs.frozen
+class Checkpoint:
+    """A point in a training run: always the resumable state and the weights to route with.
+
+    The two paths have types of their own, so that a type checker refuses one for the other.
+    """
+
+    state: TrainingState
+    weights: SamplerWeights
+    step: int
+    base_model: str
+    renderer: str
+    """Name of the renderer, or of what takes its place in an encoder."""
+    taxonomy_hash: str
+    dataset_hash: str
+    config: Mapping[str, Any] = attrs.field(converter=_config, hash=False)
+    metrics: Mapping[str, float] = attrs.field(factory=dict, converter=_config, hash=False)
+    parent: str | None = None
+    """State that this run started from, where it did not start from the base model."""
+
+
+class Trainer(ABC):
+    """Learns a router from labelled conversations."""
+
+    @abstractmethod
+    def fit(self, train: Dataset, validation: Dataset, run_dir: Path) -> Checkpoint:
+        """Train, and return the checkpoint to route with.
+
+        Everything is written to `run_dir` as it happens; a run that was killed goes on where it was.
+        Raises `TrainingError` where `run_dir` holds a run of another configuration or dataset.
+        """

@@ -1,0 +1,68 @@
+"""One strict converter between plain data (TOML, JSON) and the library's values.
+
+Strict: an unknown key is an error, a number is not taken for a text, and all mistakes of a record are
+collected, each with its path (`$.category[2].horizon`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from cattrs import Converter, transform_error
+from cattrs.v import format_exception
+
+from memory_routing.errors import MemoryRoutingError
+
+__all__ = ["mistakes", "strict_converter", "structure"]
+
+T = TypeVar("T")
+
+
+class Mistake(MemoryRoutingError, ValueError):
+    """A value that does not fit, with the remedy as its text."""
+
+
+def strict_converter(*, forbid_extra_keys: bool = True) -> Converter:
+    """A cattrs converter that does not coerce and, unless told otherwise, refuses unknown keys."""
+    converter = Converter(forbid_extra_keys=forbid_extra_keys)
+    for kind in (str, int, float, bool):
+        converter.register_structure_hook(kind, _exactly)
+    return converter
+
+
+def structure(converter: Converter, data: Any, kind: type[T]) -> T:
+    """Build a value, or raise `ValueError` whose text lists every mistake with its path."""
+    if not isinstance(data, Mapping):
+        raise Mistake(f"expected an object, found {_kind(data)}")
+    try:
+        return converter.structure(data, kind)
+    except Exception as error:
+        raise Mistake("; ".join(mistakes(error))) from None
+
+
+def mistakes(error: BaseException) -> list[str]:
+    """Each mistake behind a failed conversion, with its path."""
+    return [text.removesuffix(" @ $") for text in transform_error(error, format_exception=_format)]
+
+
+def _exactly(value: Any, kind: type[T]) -> T:
+    fits = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+    if not fits and not (kind is float and type(value) is int):
+        raise Mistake(f"expected {_NAMES[kind]}, found {_kind(value)}")
+    return kind(value)  # type: ignore[call-arg]
+
+
+_NAMES: dict[type, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else {list: "a list", dict: "an object"}.get(type(value)) or repr(value)[:60]
+
+
+def _format(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, MemoryRoutingError):
+        return str(error)
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return format_exception(error, kind)
