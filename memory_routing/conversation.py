@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias, get_args
 
 import attrs
@@ -27,12 +27,16 @@ def _role(value: str) -> Role:
     raise ConversationError(f"unknown role {value!r}; roles are {', '.join(ROLES)}")
 
 
+def _stripped(value: str) -> str:
+    return value.strip()
+
+
 @attrs.frozen
 class Turn:
     """One message. Raises `ConversationError` for an unknown role or for text that is empty."""
 
     role: Role = attrs.field(converter=_role)
-    text: str = attrs.field(converter=str.strip)
+    text: str = attrs.field(converter=_stripped)
 
     def __attrs_post_init__(self) -> None:
         if not self.text:
@@ -44,11 +48,15 @@ class Turn:
         return self.role in ("system", "memory")
 
 
+def _turns(value: Iterable[Turn]) -> tuple[Turn, ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Conversation:
     """The turns of one conversation, oldest first. Raises `ConversationError` where there is none."""
 
-    turns: tuple[Turn, ...] = attrs.field(converter=tuple)
+    turns: tuple[Turn, ...] = attrs.field(converter=_turns)
 
     def __attrs_post_init__(self) -> None:
         if not self.turns:
@@ -65,7 +73,7 @@ class Conversation:
             return value
         if isinstance(value, str):
             return cls.from_transcript(value)
-        if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        if isinstance(value, Sequence):
             return cls(tuple(_turn(item, i) for i, item in enumerate(value)))
         raise TypeError(
             f"a conversation is a text, a list of turns or a list of {{'role', 'content'}}, not {type(value).__name__}"
@@ -78,13 +86,13 @@ class Conversation:
         `USER:`, `ASSISTANT:`, `SYSTEM:` or `MEMORY:` at the start of a line, in any case, opens a turn;
         text before the first marker is a user turn. Raises `ConversationError`.
         """
-        marks = list(_MARKER.finditer(text))
-        head = text[: marks[0].start()] if marks else text
         if not text.strip():
             raise ConversationError("empty text: there is nothing to route")
+        marks = list(_MARKER.finditer(text))
+        starts = [mark.start() for mark in marks] + [len(text)]
+        head = text[: starts[0]]
         parts = [("user", head)] if head.strip() else []
-        ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        parts += [(mark[1].lower(), text[mark.end() : end]) for mark, end in zip(marks, ends, strict=True)]
+        parts += [(mark[1], text[mark.end() : end]) for mark, end in zip(marks, starts[1:], strict=True)]
         return cls(tuple(_turn({"role": role, "content": body}, i) for i, (role, body) in enumerate(parts)))
 
     def to_transcript(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, overload
 
@@ -81,12 +81,20 @@ class Scan:
     bad_lines: tuple[BadLine, ...]
 
 
+def _examples(value: Iterable[Example]) -> tuple[Example, ...]:
+    return tuple(value)
+
+
+def _count(value: Sequence[object]) -> str:
+    return str(len(value))
+
+
 @attrs.frozen
 class Dataset(Sequence[Example]):
     """Examples of one taxonomy, in order. Raises `DatasetError` where one has labels of another."""
 
     taxonomy: Taxonomy = attrs.field(repr=lambda taxonomy: f"{taxonomy.name} {taxonomy.version}")
-    examples: tuple[Example, ...] = attrs.field(converter=tuple, repr=len)
+    examples: tuple[Example, ...] = attrs.field(converter=_examples, repr=_count)
 
     def __attrs_post_init__(self) -> None:
         for i, example in enumerate(self.examples):

@@ -83,9 +83,7 @@ def find_leaks(train: Dataset, test: Sequence[Item], similarity: float = DEFAULT
     Raises `MissingExtraError` without the extra `data`.
     """
     offset = len(train)
-    pairs = [
-        (i, j - offset) for i, j in _candidates((*train.examples, *test), similarity) if i < offset <= j
-    ]
+    pairs = [(i, j - offset) for i, j in _candidates((*train.examples, *test), similarity) if i < offset <= j]
     return _measured(train.examples, test, pairs, similarity)
 
 

@@ -108,6 +108,4 @@ class MissingExtraError(MemoryRoutingError, ImportError):
     """An optional dependency is needed and not installed."""
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs {package}, which is not installed: pip install 'memory-routing[{extra}]'"
-        )
+        super().__init__(f"{what} needs {package}, which is not installed: pip install 'memory-routing[{extra}]'")

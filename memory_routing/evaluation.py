@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -122,7 +123,7 @@ class Report:
 
     router: str
     taxonomy: Taxonomy = attrs.field(repr=False)
-    results: tuple[ScenarioResult, ...] = attrs.field(repr=len)
+    results: tuple[ScenarioResult, ...] = attrs.field(repr=lambda results: str(len(results)))
 
     @cached_property
     def summary(self) -> dict[str, Estimate]:
@@ -143,10 +144,10 @@ class Report:
             "recall": mean([r.recall for r in results]),
             "macro_f1": bootstrap(
                 self._counts.reshape(len(results), -1),
-                lambda sums, n: _f1(sums.reshape(*sums.shape[:-1], size, 3))[..., present].mean(axis=-1),
+                lambda sums: _f1(sums.reshape(*sums.shape[:-1], size, 3))[..., present].mean(axis=-1),
             ),
-            "micro_f1": bootstrap(self._counts.sum(axis=1), lambda sums, n: _f1(sums)),
-            "evidence_f1": bootstrap(np.array(evidence, dtype=float).reshape(-1, 3), lambda sums, n: _f1(sums)),
+            "micro_f1": bootstrap(self._counts.sum(axis=1), _f1),
+            "evidence_f1": bootstrap(np.array(evidence, dtype=float).reshape(-1, 3), _f1),
         }
 
     @cached_property
@@ -159,7 +160,7 @@ class Report:
                 support=hit + missed,
                 precision=share(hit, hit + false),
                 recall=share(hit, hit + missed),
-                f1=bootstrap(self._counts[:, i], lambda sums, n: _f1(sums)),
+                f1=bootstrap(self._counts[:, i], _f1),
             )
         return scores
 
@@ -215,7 +216,9 @@ class Report:
             if name is not None:
                 groups[name].append(result)
         return {
-            name: GroupScore(mean([r.f1 for r in groups[name]]), share(sum(r.exact for r in groups[name]), len(groups[name])))
+            name: GroupScore(
+                mean([r.f1 for r in groups[name]]), share(sum(r.exact for r in groups[name]), len(groups[name]))
+            )
             for name in _in_order(groups)
         }
 
@@ -248,4 +251,4 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and math.isnan(value) else value

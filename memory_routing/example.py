@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -90,6 +90,10 @@ class Example:
         return str(self.metadata.get("group") or self.hash)
 
 
+def _accepted(value: Iterable[LabelSet]) -> tuple[LabelSet, ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Scenario:
     """A conversation of a benchmark with the label sets that are accepted, the usual one first.
@@ -98,7 +102,7 @@ class Scenario:
     """
 
     conversation: Conversation
-    accepted: tuple[LabelSet, ...] = attrs.field(converter=tuple)
+    accepted: tuple[LabelSet, ...] = attrs.field(converter=_accepted)
     id: str = ""
     evidence: Evidence | None = attrs.field(default=None, converter=_evidence, hash=False)
     difficulty: str | None = None

@@ -51,19 +51,19 @@ def share(hits: int, n: int) -> Estimate:
 
 def mean(values: Sequence[float]) -> Estimate:
     """A mean with its percentile bootstrap interval (Efron 1979), the same in every run."""
-    return bootstrap(np.asarray(values, dtype=np.float64)[:, None], lambda sums, n: sums[..., 0] / n)
+    return bootstrap(np.asarray(values, dtype=np.float64)[:, None], lambda sums: sums[..., 0] / len(values))
 
 
-def bootstrap(counts: Floats, statistic: Callable[[Floats, int], Floats]) -> Estimate:
+def bootstrap(counts: Floats, statistic: Callable[[Floats], Floats]) -> Estimate:
     """A statistic of summed counts with its percentile bootstrap interval over the items.
 
-    `counts` has shape `(n, k)`, one row an item. `statistic` maps sums of shape `(..., k)` and n to `(...)`.
+    `counts` has shape `(n, k)`, one row an item. `statistic` maps sums of shape `(..., k)` to `(...)`.
     """
     n = len(counts)
     if n == 0:
         return Estimate(math.nan, 0, math.nan, math.nan)
     draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    value = float(statistic(counts.sum(axis=0), n))
-    samples = statistic(draws.astype(np.float64) @ counts, n)
+    value = float(statistic(counts.sum(axis=0)))
+    samples = statistic(draws.astype(np.float64) @ counts)
     low, high = np.nanquantile(samples, [0.025, 0.975])
     return Estimate(value, n, float(low), float(high))

@@ -99,9 +99,7 @@ class RoutingReward(RewardFn):
     - `efficiency`: 1 for up to max(3, |gold|) labels, then 0.7, 0.4 and 0 for one, two and more above it.
     """
 
-    weights: Mapping[str, float] = MappingProxyType(
-        {"f1": 0.6, "horizon": 0.2, "scope": 0.1, "efficiency": 0.1}
-    )
+    weights: Mapping[str, float] = MappingProxyType({"f1": 0.6, "horizon": 0.2, "scope": 0.1, "efficiency": 0.1})
 
     def components(self, predicted: LabelSet, gold: LabelSet) -> Mapping[str, float]:
         """F1, horizon, scope and efficiency, each in [0, 1]."""

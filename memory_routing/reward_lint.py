@@ -88,7 +88,7 @@ def lint_reward(
     skipped: list[str] = []
     try:
         errors += _hash_seed_errors(reward, pairs[:_HASH_PAIRS])
-    except _CannotCheck as reason:
+    except _CannotCheckError as reason:
         skipped.append(f"dependence on the hash seed: {reason}")
     findings = (
         _losses("a right label added lowers the reward", reward, pairs, _additions),
@@ -121,9 +121,7 @@ def _contract_errors(reward: RewardFn, sets: Sequence[LabelSet], pairs: Sequence
         totals.append(result.total)
         for name, score in result.components.items():
             if not 0 <= score <= 1:
-                errors.setdefault(
-                    name, f"component {name} is {score:g}, outside [0, 1], for {_shown(predicted, gold)}"
-                )
+                errors.setdefault(name, f"component {name} is {score:g}, outside [0, 1], for {_shown(predicted, gold)}")
     for (predicted, gold), before in reversed(list(zip(pairs, totals, strict=True))):
         after = reward(predicted, gold).total
         if after != before:
@@ -187,7 +185,7 @@ def _policies(reward: RewardFn, taxonomy: Taxonomy, golds: Sequence[LabelSet]) -
     return {name: mean([reward(say(gold), gold).total for gold in golds]) for name, say in policies.items()}
 
 
-class _CannotCheck(Exception):
+class _CannotCheckError(Exception):
     """Why the hash seed cannot be varied for this reward function."""
 
 
@@ -205,11 +203,11 @@ def _totals_under(hash_seed: int, reward: RewardFn, pairs: Sequence[LabelPair]) 
     main = sys.modules["__main__"]
     script = getattr(main, "__file__", None) if type(reward).__module__ == "__main__" else None
     if type(reward).__module__ == "__main__" and script is None:
-        raise _CannotCheck("the reward function is defined interactively; move it to a module")
+        raise _CannotCheckError("the reward function is defined interactively; move it to a module")
     try:
         payload = pickle.dumps((reward, [(p.names, g.names) for p, g in pairs], pairs[0][0].taxonomy))
     except Exception as error:
-        raise _CannotCheck(f"the reward function cannot be pickled ({error})") from None
+        raise _CannotCheckError(f"the reward function cannot be pickled ({error})") from None
     request: dict[str, Any] = {"path": sys.path, "script": script, "payload": payload.hex()}
     done = subprocess.run(
         [sys.executable, "-m", "memory_routing.reward_probe"],
@@ -222,6 +220,6 @@ def _totals_under(hash_seed: int, reward: RewardFn, pairs: Sequence[LabelPair]) 
     )
     if done.returncode != 0:
         reason = done.stderr.strip().splitlines() or ["no message"]
-        raise _CannotCheck(f"a fresh interpreter could not run it ({reason[-1]})")
+        raise _CannotCheckError(f"a fresh interpreter could not run it ({reason[-1]})")
     totals: list[float] = json.loads(done.stdout.splitlines()[-1])
     return totals

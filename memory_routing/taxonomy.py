@@ -7,7 +7,7 @@ import json
 import re
 import string
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from enum import Enum
 from functools import cached_property
@@ -68,9 +68,7 @@ class Category:
     name: str
     description: str
     horizon: Horizon
-    lifetime: timedelta | None = attrs.field(
-        default=attrs.Factory(lambda self: self.horizon.lifetime, takes_self=True)
-    )
+    lifetime: timedelta | None = attrs.field(default=attrs.Factory(lambda self: self.horizon.lifetime, takes_self=True))
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -88,6 +86,10 @@ class Category:
         return self.name.partition(".")[0]
 
 
+def _categories(value: Iterable[Category]) -> tuple[Category, ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Taxonomy:
     """An ordered set of categories. `none` is not one of them but the empty label set.
@@ -98,7 +100,7 @@ class Taxonomy:
 
     name: str
     version: str
-    categories: tuple[Category, ...] = attrs.field(converter=tuple)
+    categories: tuple[Category, ...] = attrs.field(converter=_categories)
 
     def __attrs_post_init__(self) -> None:
         for label, value in (("name", self.name), ("version", self.version)):
@@ -207,8 +209,11 @@ class Taxonomy:
             raise TaxonomyError(f"{path}: {error}") from None
 
     def to_toml(self) -> str:
-        """`name`, `version` and one `[[category]]` with name, description, horizon and, where it is
-        not the horizon's own, `lifetime_days` (0: no end)."""
+        """`name`, `version` and a `[[category]]` table each.
+
+        A table has name, description, horizon and, where it is not the horizon's own, `lifetime_days`
+        (0: no end).
+        """
         parts = [f"name = {_quote(self.name)}\nversion = {_quote(self.version)}\n"]
         for plain in _plain(self)["categories"]:
             rows = [f"{key} = {value if isinstance(value, int) else _quote(value)}" for key, value in plain.items()]
@@ -221,11 +226,7 @@ class Taxonomy:
         return TaxonomyDiff(
             added=tuple(name for name in newer.names if name not in self),
             removed=tuple(name for name in self.names if name not in newer),
-            changed={
-                name: changes
-                for name in common
-                if (changes := _changes(self[name], newer[name]))
-            },
+            changed={name: changes for name in common if (changes := _changes(self[name], newer[name]))},
             reordered=common != [name for name in newer.names if name in self],
         )
 

@@ -19,7 +19,7 @@ __all__ = ["mistakes", "strict_converter", "structure"]
 T = TypeVar("T")
 
 
-class Mistake(MemoryRoutingError, ValueError):
+class WireError(MemoryRoutingError, ValueError):
     """A value that does not fit, with the remedy as its text."""
 
 
@@ -34,11 +34,11 @@ def strict_converter(*, forbid_extra_keys: bool = True) -> Converter:
 def structure(converter: Converter, data: Any, kind: type[T]) -> T:
     """Build a value, or raise `ValueError` whose text lists every mistake with its path."""
     if not isinstance(data, Mapping):
-        raise Mistake(f"expected an object, found {_kind(data)}")
+        raise WireError(f"expected an object, found {_kind(data)}")
     try:
         return converter.structure(data, kind)
     except Exception as error:
-        raise Mistake("; ".join(mistakes(error))) from None
+        raise WireError("; ".join(mistakes(error))) from None
 
 
 def mistakes(error: BaseException) -> list[str]:
@@ -49,7 +49,7 @@ def mistakes(error: BaseException) -> list[str]:
 def _exactly(value: Any, kind: type[T]) -> T:
     fits = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
     if not fits and not (kind is float and type(value) is int):
-        raise Mistake(f"expected {_NAMES[kind]}, found {_kind(value)}")
+        raise WireError(f"expected {_NAMES[kind]}, found {_kind(value)}")
     return kind(value)  # type: ignore[call-arg]
 
 
@@ -57,7 +57,8 @@ _NAMES: dict[type, str] = {str: "a text", int: "a whole number", float: "a numbe
 
 
 def _kind(value: Any) -> str:
-    return "nothing" if value is None else {list: "a list", dict: "an object"}.get(type(value)) or repr(value)[:60]
+    names = ((type(None), "nothing"), (list, "a list"), (dict, "an object"))
+    return next((name for kind, name in names if isinstance(value, kind)), repr(value)[:60])
 
 
 def _format(error: BaseException, kind: type | None) -> str:

@@ -23,7 +23,9 @@ def benchmark(
         Path | None, typer.Argument(help="JSON or JSON lines, the published format too; the packaged 200 if left out.")
     ] = None,
     model: ModelOption = None,
-    out: Annotated[Path | None, typer.Option(help="Write the whole report, with every result, to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the whole report, with every result, to this JSON file.")
+    ] = None,
 ) -> None:
     """Score a router: F1, exact and any match, by difficulty, domain and category, each with n and interval.
 

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from memory_routing.cli.console import emit, fail, progress, say, show_table, to_terminal
+from memory_routing.cli.console import emit, fail, say, show_table, to_terminal
 from memory_routing.conversation import Conversation
 from memory_routing.decision import Decision
 from memory_routing.errors import BadLine, ConversationError
 from memory_routing.files import read_json_lines
+from memory_routing.progress import track
 from memory_routing.router import Router
 
 __all__ = ["classify"]
@@ -28,8 +29,12 @@ ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder;
 
 def classify(
     text: Annotated[str | None, typer.Argument(help="A message, or a transcript with USER: and ASSISTANT:.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Transcript, or turns as JSON (.json); - for standard input.")] = None,
-    jsonl: Annotated[Path | None, typer.Option(help="JSON lines with id and conversation; - for standard input.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Transcript, or turns as JSON (.json); - for standard input.")
+    ] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="JSON lines with id and conversation; - for standard input.")
+    ] = None,
     model: ModelOption = None,
 ) -> None:
     """Decide which memory categories a conversation belongs to.
@@ -78,7 +83,7 @@ def _route_lines(router: Router, data: bytes) -> int:
     """Write one line for each line read, in order; return how many failed."""
     failed = 0
     rows = list(read_json_lines(data))
-    for answer in progress(_answers(router, rows), "routing", total=len(rows)):
+    for answer in track(_answers(router, rows), "routing", len(rows)):
         emit(answer)
         failed += "error" in answer
     return failed

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from memory_routing.marketing import MARKETING
 from memory_routing.taxonomy import Taxonomy
 
-__all__ = ["TaxonomyOption", "emit", "fail", "progress", "say", "show_table", "taxonomy_from", "to_terminal"]
-
-T = TypeVar("T")
+__all__ = ["TaxonomyOption", "emit", "fail", "say", "show_table", "taxonomy_from", "to_terminal"]
 
 TaxonomyOption = Annotated[
     Path | None, typer.Option("--taxonomy", help="Taxonomy file (TOML); the marketing taxonomy if left out.")
@@ -63,14 +60,3 @@ def fail(message: str, code: int = 2) -> NoReturn:
     """Say what is wrong on standard error and leave."""
     Console(stderr=True).print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
-
-
-def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Pass items on and show how far they are: a bar on a terminal, nothing where nobody watches."""
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar:
-        yield from bar.track(items, total=total)

@@ -1,0 +1,119 @@
+"""Model folders: what is in one, and the refusal of one that is damaged or foreign."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from memory_routing.embedded.rule import Calibration, DecisionRule
+from memory_routing.errors import ModelError, TaxonomyError
+from memory_routing.files import write_whole
+from memory_routing.taxonomy import Taxonomy
+from memory_routing.wire import strict_converter, structure
+
+__all__ = ["GRAPH", "MANIFEST", "TAXONOMY", "TOKENIZER", "Manifest", "ModelFolder"]
+
+FORMAT: Final = 1
+MANIFEST: Final = "router.json"
+GRAPH: Final = "model.onnx"
+TOKENIZER: Final = "tokenizer.json"
+TAXONOMY: Final = "taxonomy.toml"
+
+
+@attrs.frozen
+class Manifest:
+    """What a model is, how its outputs become decisions, where it comes from, and its files' hashes."""
+
+    format: int
+    name: str
+    window: int
+    """Tokens that the encoder reads at once."""
+    calibration: Calibration
+    rule: DecisionRule
+    taxonomy_hash: str
+    dataset_hash: str
+    base_model: str
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    """Measured on the validation data that calibration and rule were fitted on."""
+    files: dict[str, str]
+    """File name to SHA-256."""
+
+
+@attrs.frozen
+class ModelFolder:
+    """The checked content of a model folder. Nothing in it is executed."""
+
+    manifest: Manifest
+    taxonomy: Taxonomy
+    graph: bytes = attrs.field(repr=False)
+    tokenizer: str = attrs.field(repr=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelFolder:
+        """Read and check a folder.
+
+        Raises `ModelError` that names the file, and the hash found and expected, where one is damaged.
+        """
+        manifest = _manifest(folder)
+        content = {name: _checked(folder / name, digest) for name, digest in sorted(manifest.files.items())}
+        missing = {GRAPH, TOKENIZER, TAXONOMY} - set(content)
+        if missing:
+            raise ModelError(f"{folder / MANIFEST}: it lists no {', '.join(sorted(missing))}")
+        try:
+            taxonomy = Taxonomy.from_toml(content[TAXONOMY].decode())
+        except (TaxonomyError, UnicodeDecodeError) as error:
+            raise ModelError(f"{folder / TAXONOMY}: {error}") from None
+        if taxonomy.hash != manifest.taxonomy_hash:
+            raise ModelError(
+                f"{folder}: trained for the taxonomy with hash {manifest.taxonomy_hash}, "
+                f"but {TAXONOMY} has {taxonomy.hash}"
+            )
+        if not len(manifest.calibration.scale) == len(manifest.calibration.offset) == len(taxonomy):
+            raise ModelError(f"{folder / MANIFEST}: calibration is not for {len(taxonomy)} categories")
+        return cls(manifest, taxonomy, content[GRAPH], content[TOKENIZER].decode())
+
+    @staticmethod
+    def write(folder: Path, manifest: Manifest, content: Mapping[str, bytes]) -> None:
+        """Write a folder, the manifest last: without it the folder is no model."""
+        for name, data in content.items():
+            write_whole(folder / name, data)
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
+        plain = attrs.asdict(attrs.evolve(manifest, files=hashes))
+        write_whole(folder / MANIFEST, (json.dumps(plain, indent=1) + "\n").encode())
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        plain = json.loads(path.read_bytes())
+    except OSError:
+        raise ModelError(f"{folder}: no model folder, there is no {MANIFEST} to read") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: damaged, it is not JSON ({error})") from None
+    found = plain.get("format") if isinstance(plain, dict) else None
+    if found != FORMAT:
+        raise ModelError(f"{path}: format {found!r}, this version reads format {FORMAT}; install a version that fits")
+    try:
+        return structure(_CONVERTER, plain, Manifest)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _checked(path: Path, expected: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise ModelError(f"{path}: missing, its SHA-256 should be {expected}; fetch the model again") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise ModelError(f"{path}: damaged, SHA-256 is {found} and should be {expected}; fetch the model again")
+    return data
+
+
+_CONVERTER: Final = strict_converter()

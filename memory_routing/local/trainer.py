@@ -1,0 +1,253 @@
+"""The local trainer: the embedded encoder, fine-tuned on this machine."""
+
+from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+from typing import Any, Final, final
+
+import attrs
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn, optim
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from memory_routing.conversation import ROLES
+from memory_routing.dataset import Dataset
+from memory_routing.embedded.encoding import ConversationEncoder, make_tokenizer, role_token
+from memory_routing.embedded.folder import FORMAT, GRAPH, TAXONOMY, TOKENIZER, Manifest, ModelFolder
+from memory_routing.embedded.runtime import Graph
+from memory_routing.embedded.scoring import ConversationLogits, score
+from memory_routing.errors import TrainingError
+from memory_routing.local.batches import Batch, encode, shuffled_batches
+from memory_routing.local.config import LocalConfig
+from memory_routing.local.encoder import BASE_MODEL, Encoder, Pretrained
+from memory_routing.local.export import export_graph, quantised
+from memory_routing.local.fitting import fit
+from memory_routing.local.model import TurnModel, conversation_logits
+from memory_routing.local.state import copy_average, load_state, save_state
+from memory_routing.progress import track
+from memory_routing.runs import RunFolder
+from memory_routing.trainer import Checkpoint, SamplerWeights, Trainer, TrainingState
+
+__all__ = ["LocalTrainer"]
+
+_STATE: Final = "state.safetensors"
+_MODEL: Final = "model"
+_RENDERER: Final = "turn-markers"
+_WARM_UP: Final = 0.1
+_LOG_EVERY: Final = 20
+
+
+@final
+class LocalTrainer(Trainer):
+    """Fine-tunes the embedded encoder and writes a model folder that `Router.load` takes.
+
+    `encoder` is a folder with the base model; without it, the installed package or the hub. Every example
+    needs evidence. The same data, configuration and machine give the same bytes, also through a kill.
+    """
+
+    def __init__(self, config: LocalConfig | None = None, *, encoder: Path | None = None) -> None:
+        self.config = LocalConfig() if config is None else config
+        self._encoder_folder = encoder
+
+    def fit(self, train: Dataset, validation: Dataset, run_dir: Path) -> Checkpoint:
+        """Train on one dataset, fit calibration and thresholds on the other, and export.
+
+        Raises `TrainingError` for data without evidence, data of two taxonomies, or a `run_dir` that holds
+        another run.
+        """
+        _check(train, validation)
+        run = RunFolder(
+            run_dir,
+            {
+                **attrs.asdict(self.config),
+                "base_model": BASE_MODEL,
+                "taxonomy": train.taxonomy.hash,
+                "train": train.hash,
+                "validation": validation.hash,
+            },
+        )
+        training = _Training(self.config, Pretrained.read(self._encoder_folder), train, run)
+        training.resume()
+        training.finish()
+        return training.export(validation)
+
+
+def _check(train: Dataset, validation: Dataset) -> None:
+    if train.taxonomy != validation.taxonomy:
+        raise TrainingError("training and validation data have different taxonomies")
+    for name, dataset in (("training", train), ("validation", validation)):
+        if not len(dataset):
+            raise TrainingError(f"the {name} dataset is empty")
+        bare = [e.id or str(i) for i, e in enumerate(dataset) if e.annotation.evidence is None]
+        if bare:
+            raise TrainingError(f"{len(bare)} {name} examples have no evidence turns, the first is {bare[0]}")
+
+
+class _Training:
+    """One run: model, average and optimiser, from where the run folder says."""
+
+    def __init__(self, config: LocalConfig, pretrained: Pretrained, train: Dataset, run: RunFolder) -> None:
+        self.config, self.train, self.run = config, train, run
+        self.tokenizer = _tokenizer(pretrained)
+        self.windows = ConversationEncoder(self.tokenizer, config.window)
+        self.items = [encode(example, self.windows) for example in train]
+        torch.manual_seed(config.seed)
+        encoder = Encoder(pretrained, config.dropout)
+        _start_markers(encoder, self.tokenizer)
+        self.model = TurnModel(encoder, len(train.taxonomy), config.dropout)
+        self.average = copy.deepcopy(self.model)
+        self.optimizer = _optimizer(self.model, config)
+        self.steps_per_epoch = -(-len(self.items) // config.batch)
+        self.epoch = 0
+        self.state = run.path / _STATE
+
+    def resume(self) -> None:
+        """Go on from the last whole epoch of a run that was there before."""
+        if self.state.exists():
+            self.epoch = load_state(self.state, self.model, self.average, self.optimizer)
+        self.run.keep(lambda row: row["step"] <= self.epoch * self.steps_per_epoch)
+
+    def finish(self) -> None:
+        """Train the epochs that are left."""
+        while self.epoch < self.config.epochs:
+            self._train_epoch()
+            self.epoch += 1
+            save_state(self.state, self.model, self.average, self.optimizer, self.epoch)
+
+    def _train_epoch(self) -> None:
+        # An epoch's chance is its own, so that a resumed run draws what an uninterrupted one drew.
+        seed = f"{self.config.seed}/{self.epoch}"
+        draw = random.Random(seed)
+        torch.manual_seed(draw.getrandbits(63))
+        self.model.train()
+        step = self.epoch * self.steps_per_epoch
+        losses: list[float] = []
+        batches = shuffled_batches(self.items, self.config.batch, draw)
+        for batch in track(batches, f"epoch {self.epoch + 1} of {self.config.epochs}", self.steps_per_epoch):
+            losses.append(self._step(batch, step))
+            step += 1
+            if step % _LOG_EVERY == 0 or step % self.steps_per_epoch == 0:
+                self.run.log(step=step, epoch=self.epoch + 1, train_loss=sum(losses) / len(losses))
+                losses.clear()
+
+    def _step(self, batch: Batch, step: int) -> float:
+        rate = _rate(step, self.steps_per_epoch * self.config.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            turns = self.model(batch)
+        loss = _loss(turns, batch, self.config)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"step {step}: the loss is {loss.item()}; lower the learning rate")
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        # Early on the average would be mostly the untrained weights.
+        copy_average(self.average, self.model, min(self.config.average, (1 + step) / (10 + step)))
+        return loss.item()
+
+    def export(self, validation: Dataset) -> Checkpoint:
+        """Write the model folder, fitted as it is served: with int8 weights, by ONNX Runtime."""
+        graph = quantised(export_graph(self.average.eval()))
+        fitted = fit(self._logits(graph, validation), validation.examples)
+        config = attrs.asdict(self.config)
+        manifest = Manifest(
+            format=FORMAT,
+            name="embedded",
+            window=self.config.window,
+            calibration=fitted.calibration,
+            rule=fitted.rule,
+            taxonomy_hash=self.train.taxonomy.hash,
+            dataset_hash=self.train.hash,
+            base_model=BASE_MODEL,
+            config=config,
+            metrics=fitted.metrics,
+            files={},
+        )
+        folder = self.run.path / _MODEL
+        content = {
+            GRAPH: graph,
+            TOKENIZER: self.tokenizer.to_str().encode(),
+            TAXONOMY: self.train.taxonomy.to_toml().encode(),
+        }
+        ModelFolder.write(folder, manifest, content)
+        checkpoint = Checkpoint(
+            state=TrainingState(str(self.state)),
+            weights=SamplerWeights(str(folder)),
+            step=self.epoch * self.steps_per_epoch,
+            base_model=BASE_MODEL,
+            renderer=_RENDERER,
+            taxonomy_hash=self.train.taxonomy.hash,
+            dataset_hash=self.train.hash,
+            config=config,
+            metrics=fitted.metrics,
+        )
+        self.run.record_checkpoint(**{key: _plain(value) for key, value in attrs.asdict(checkpoint).items()})
+        return checkpoint
+
+    def _logits(self, graph: bytes, dataset: Dataset) -> list[ConversationLogits]:
+        run = Graph(graph)
+        logits = []
+        for example in track(dataset, "validation", len(dataset)):
+            windows = self.windows.windows(example.conversation)
+            evidential = [not turn.is_context for turn in example.conversation.turns]
+            logits.append(score(windows, [run(window.ids) for window in windows], evidential))
+        return logits
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if hasattr(value, "keys") else value
+
+
+def _tokenizer(pretrained: Pretrained) -> Tokenizer:
+    """The base model's vocabulary, with entries that it never used standing for the roles."""
+    markers = {f"[unused{number}]": role_token(role) for number, role in enumerate(ROLES)}
+    return make_tokenizer({markers.get(token, token): place for token, place in pretrained.vocabulary.items()})
+
+
+def _start_markers(encoder: Encoder, tokenizer: Tokenizer) -> None:
+    """Let a role's marker begin as the word for the role."""
+    weights = encoder.words.weight.data
+    for role in ROLES:
+        weights[tokenizer.token_to_id(role_token(role))] = weights[tokenizer.token_to_id(role)]
+
+
+def _optimizer(model: TurnModel, config: LocalConfig) -> optim.Optimizer:
+    """AdamW; lower layers learn more slowly, norms and offsets do not decay."""
+    depth = len(model.encoder.layers)
+    groups: list[dict[str, Any]] = []
+    for name, parameter in model.named_parameters():
+        place = name.split(".")
+        if place[0] != "encoder":
+            peak = config.head_learning_rate
+        elif place[1] == "layers":
+            peak = config.learning_rate * config.layer_decay ** (depth - 1 - int(place[2]))
+        else:
+            peak = config.learning_rate * config.layer_decay**depth
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.append({"params": [parameter], "lr": peak, "peak": peak, "weight_decay": decay})
+    return optim.AdamW(groups, fused=True)
+
+
+def _rate(step: int, total: int) -> float:
+    """Share of the peak rate: up over the first tenth, then down to nothing."""
+    warm = max(1, round(_WARM_UP * total))
+    return (step + 1) / warm if step < warm else (total - step) / max(1, total - warm)
+
+
+def _loss(turns: Tensor, batch: Batch, config: LocalConfig) -> Tensor:
+    """Cross-entropy of the conversations' labels, and of the turns' against the evidence."""
+    weight = torch.tensor(config.positive_weight)
+    conversation = conversation_logits(turns)
+    loss = binary_cross_entropy_with_logits(conversation, _smooth(batch.labels, config), pos_weight=weight)
+    seen = batch.evidential
+    evidence = binary_cross_entropy_with_logits(turns[seen], _smooth(batch.evidence[seen], config), pos_weight=weight)
+    return loss + config.evidence_weight * evidence
+
+
+def _smooth(targets: Tensor, config: LocalConfig) -> Tensor:
+    return targets * (1 - 2 * config.smoothing) + config.smoothing

@@ -1,0 +1,67 @@
+"""Run folders: what a training run was told, what it measured, where its checkpoints are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from memory_routing.errors import BadLine, TrainingError
+from memory_routing.files import read_json_lines, write_json_lines, write_whole
+
+__all__ = ["RunFolder"]
+
+CONFIG: Final = "config.json"
+METRICS: Final = "metrics.jsonl"
+CHECKPOINTS: Final = "checkpoints.jsonl"
+
+
+class RunFolder:
+    """A folder that holds one run: `config.json`, `metrics.jsonl` and `checkpoints.jsonl`.
+
+    Opening it again with the same configuration goes on with the run. Raises `TrainingError` where it holds
+    a run of another configuration.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        told = json.loads(json.dumps(config))
+        before = path / CONFIG
+        if before.exists():
+            found = json.loads(before.read_bytes())
+            differing = sorted(key for key in {*told, *found} if told.get(key) != found.get(key))
+            if differing:
+                raise TrainingError(
+                    f"{path} holds a run with another {', '.join(differing)}: name another folder, or delete this one"
+                )
+        else:
+            write_whole(before, (json.dumps(told, indent=1) + "\n").encode())
+
+    def log(self, **row: Any) -> None:
+        """Append a row to the metrics as it happens."""
+        self._append(METRICS, row)
+
+    def record_checkpoint(self, **row: Any) -> None:
+        """Append a row to the registry of checkpoints."""
+        self._append(CHECKPOINTS, row)
+
+    def keep(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Drop the rows of steps that a killed run did after its last state and that will be done again."""
+        for name in (METRICS, CHECKPOINTS):
+            if (self.path / name).exists():
+                write_json_lines(self.path / name, [row for row in self.rows(name) if wanted(row)])
+
+    def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
+        """The rows of a file; a last line that a kill cut short is left out."""
+        path = self.path / name
+        if not path.exists():
+            return []
+        return [row for _, row in read_json_lines(path.read_bytes()) if not isinstance(row, BadLine)]
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
