@@ -1,7 +1,5 @@
 """Decide what an AI assistant should remember: conversation in, memory categories out."""
 
-from importlib.metadata import version
-
 from memory_routing.conversation import Conversation, ConversationLike, Turn
 from memory_routing.dataset import Dataset
 from memory_routing.decision import Decision, ScoredLabel, Usage
@@ -29,8 +27,6 @@ from memory_routing.scenarios import read_scenarios
 from memory_routing.taxonomy import Category, Horizon, Taxonomy
 from memory_routing.teacher import Brief, TeacherGenerator
 from memory_routing.trainer import Checkpoint, SamplerWeights, Trainer, TrainingState
-
-__version__ = version("memory-routing")
 
 __all__ = [
     "MARKETING",
@@ -76,3 +72,12 @@ __all__ = [
     "lint_reward",
     "read_scenarios",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # Read when asked for: the metadata machinery is slow to import.
+        from importlib.metadata import version
+
+        return version("memory-routing")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,7 @@ from memory_routing.taxonomy import Taxonomy
 
 __all__ = ["Finding", "RewardLint", "lint_reward"]
 
-_MAX_PAIRS: Final = 20_000
+_MAX_PAIRS: Final = 5_000
 _HASH_SEEDS: Final = (1, 2, 3)
 _HASH_PAIRS: Final = 500
 

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memory_routing import (
+    MARKETING,
+    Conversation,
+    ConversationLike,
+    DatasetError,
+    Decision,
+    LabelSet,
+    Malformed,
+    Report,
+    Router,
+    Scenario,
+    ScoredLabel,
+    evaluate,
+    read_scenarios,
+)
+from memory_routing.intervals import bootstrap, mean, share
+
+from .strategies import label_sets, scenarios
+
+
+class Scripted(Router):
+    """Answers what it was told to, in order."""
+
+    def __init__(
+        self, answers: Sequence[LabelSet | Malformed], evidence: Sequence[dict[str, tuple[int, ...]]] = ()
+    ) -> None:
+        self.taxonomy = MARKETING
+        self.answers = answers
+        self.evidence = evidence
+
+    def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
+        return [self._decide(i, answer) for i, answer in enumerate(self.answers)]
+
+    def _decide(self, i: int, answer: LabelSet | Malformed) -> Decision:
+        if isinstance(answer, Malformed):
+            return Decision(MARKETING, (), malformed=answer)
+        said = self.evidence[i] if self.evidence else {}
+        return Decision(MARKETING, tuple(ScoredLabel(c, None, said.get(c.name)) for c in answer.categories), router="s")
+
+
+def scenario(*names: str, text: str = "a", **extra: object) -> Scenario:
+    return Scenario(Conversation.of(text), (MARKETING.labels(*names),), **extra)  # type: ignore[arg-type]
+
+
+@given(st.lists(scenarios(), min_size=1, max_size=8))
+def test_gold_is_perfect(items: list[Scenario]) -> None:
+    report = evaluate(Scripted([s.gold for s in items], [dict(s.evidence or {}) for s in items]), items)
+    for name, estimate in report.summary.items():
+        assert estimate.value == 1.0 or name == "evidence_f1"
+        assert estimate.n in (len(items), sum(s.evidence is not None for s in items))
+    assert report.summary["evidence_f1"].value == 1.0 or not any(s.evidence for s in items)
+
+
+@given(st.lists(st.tuples(scenarios(), label_sets()), min_size=1, max_size=8), st.randoms())
+def test_scores_are_bounded_and_do_not_depend_on_order(
+    pairs: list[tuple[Scenario, LabelSet]], rng: random.Random
+) -> None:
+    report = evaluate(Scripted([y for _, y in pairs]), [s for s, _ in pairs])
+    shuffled = list(pairs)
+    rng.shuffle(shuffled)
+    again = evaluate(Scripted([y for _, y in shuffled]), [s for s, _ in shuffled])
+    for name, estimate in report.summary.items():
+        if estimate.n:
+            assert 0 <= estimate.low <= estimate.value + 1e-9
+            assert estimate.value - 1e-9 <= estimate.high <= 1
+            assert again.summary[name].value == pytest.approx(estimate.value)
+    assert sum(s.support for s in report.categories.values()) == sum(max(1, len(r.gold)) for r in report.results)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+
+def test_malformed_earns_nothing_where_none_is_right() -> None:
+    report = evaluate(Scripted([Malformed("?", "unknown")]), [scenario()])
+    assert report.summary["f1"].value == report.summary["exact"].value == report.summary["any_match"].value == 0
+    assert report.categories["none"].recall.value == 0
+    assert math.isnan(report.categories["none"].precision.value)
+
+
+def test_the_closest_accepted_set_counts() -> None:
+    both = Scenario(Conversation.of("a"), (MARKETING.labels("company.brand_core"), MARKETING.none))
+    report = evaluate(Scripted([MARKETING.none]), [both])
+    assert report.summary["exact"].value == 1
+
+
+def test_numbers_by_hand() -> None:
+    brand, role = "company.brand_core", "user.role_context"
+    items = [
+        scenario(brand, difficulty="easy", evidence={brand: [0]}),
+        scenario(brand, role, difficulty="hard", evidence={brand: [0], role: [0]}),
+        scenario(difficulty="hard", evidence={}),
+    ]
+    answers = [MARKETING.labels(brand), MARKETING.labels(brand), MARKETING.labels(role)]
+    report = evaluate(Scripted(answers, [{brand: (0,)}, {brand: (0,)}, {role: (0,)}]), items)
+    value = {name: estimate.value for name, estimate in report.summary.items()}
+    assert value == pytest.approx(
+        {
+            "f1": (1 + 2 / 3) / 3,
+            "exact": 1 / 3,
+            "any_match": 2 / 3,
+            "precision": 2 / 3,
+            "recall": 1.5 / 3,
+            "macro_f1": (1 + 0 + 0) / 3,
+            "micro_f1": 4 / 7,
+            "evidence_f1": 4 / 6,
+        }
+    )
+    assert {name: (g.f1.n, g.exact.value) for name, g in report.groups["difficulty"].items()} == {
+        "easy": (1, 1.0),
+        "hard": (2, 0.0),
+    }
+    assert list(report.groups["labels"]) == ["0", "1", "2"]
+
+
+def test_a_report_is_written_whole(tmp_path: Path) -> None:
+    report = evaluate(Scripted([MARKETING.none]), [scenario()])
+    report.write(tmp_path / "report.json")
+    plain = json.loads((tmp_path / "report.json").read_text())
+    assert plain["summary"]["f1"]["n"] == plain["scenarios"] == len(plain["results"]) == 1
+    assert plain["categories"]["company.brand_core"]["precision"]["value"] is None
+
+
+def test_no_scenarios_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one scenario"):
+        evaluate(Scripted([]), [])
+
+
+# The original project's stored predictions, and what it published of them.
+PUBLISHED = {
+    "rl_model": (0.68, 0.60, 0.72, {"easy": 0.857, "medium": 0.654, "hard": 0.5}),
+    "cohere": (0.612, 0.26, 0.82, {"easy": 0.481, "medium": 0.641, "hard": 0.72}),
+}
+
+
+@pytest.mark.parametrize("model", list(PUBLISHED))
+def test_published_numbers_are_reproduced(published: Path, model: str) -> None:
+    items = read_scenarios(published / "marketing_routing_benchmark.json", MARKETING)
+    stored = json.loads((published / "final_benchmark_results.json").read_text())["detailed_results"][model]
+    said = {row["id"]: MARKETING.read(", ".join(row["predicted"])) for row in stored}
+    report: Report = evaluate(Scripted([said[s.id] for s in items]), items)
+    f1, exact, any_match, difficulty = PUBLISHED[model]
+    assert report.summary["f1"].value == pytest.approx(f1, abs=1e-9)
+    assert report.summary["exact"].value == pytest.approx(exact)
+    assert report.summary["any_match"].value == pytest.approx(any_match)
+    assert {k: round(g.f1.value, 3) for k, g in report.groups["difficulty"].items()} == difficulty
+    assert {k: g.f1.n for k, g in report.groups["domain"].items()} == {
+        "brand": 8,
+        "strategy": 8,
+        "perf": 8,
+        "tools": 6,
+        "user": 10,
+        "priority": 6,
+        "knowledge": 4,
+    }
+
+
+def test_wilson_interval() -> None:
+    # Brown, Cai and DasGupta (2001) and the original audit: 30 of 50 is 46 % to 72 %.
+    estimate = share(30, 50)
+    assert (round(estimate.low, 3), round(estimate.high, 3)) == (0.462, 0.724)
+    assert (share(0, 10).low, share(10, 10).high) == (0.0, 1.0)
+    assert math.isnan(share(0, 0).value)
+    assert str(share(0, 0)) == "– (n=0)"
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_a_mean_lies_in_its_interval(values: list[float]) -> None:
+    estimate = mean(values)
+    assert estimate.n == len(values)
+    assert min(values) - 1e-9 <= estimate.low <= estimate.high <= max(values) + 1e-9
+    assert mean(values) == estimate
+
+
+def test_the_bootstrap_agrees_with_theory() -> None:
+    values = [0.0, 1.0] * 200
+    estimate = mean(values)
+    assert estimate.value == 0.5
+    # Normal approximation: half-width 1.96 · 0.5 / 20.
+    assert estimate.high - estimate.low == pytest.approx(2 * 0.049, rel=0.1)
+    assert bootstrap(__import__("numpy").zeros((0, 1)), lambda sums: sums[..., 0]).n == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "no scenarios"),
+        ("", "no scenarios"),
+        ('{"scenarios": 3}', "expected a list of scenarios"),
+        ('[{"id": "a", "conversation": "x"}]', "line 1: no labels"),
+        ('[{"id": "a", "conversation": "x", "expected": ["bogus"]}]', "line 1: categories: unknown label 'bogus'"),
+        ('{"id": "a", "conversation": "x", "expected": ["none"]}\n{"id"', "line 2: not JSON"),
+        ('[{"id": "a", "conversation": [], "expected": ["none"]}]', "line 1: no turns"),
+    ],
+)
+def test_bad_benchmarks_are_refused_by_place(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "bench.json"
+    file.write_text(content)
+    with pytest.raises(DatasetError) as error:
+        read_scenarios(file, MARKETING)
+    assert message in str(error.value)
+    assert str(file) in str(error.value)
+
+
+def test_forms_of_a_benchmark(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": "brand_1",
+            "conversation": "USER: a",
+            "expected_categories": ["company.brand_core"],
+            "difficulty": "easy",
+        },
+        {"id": "x", "conversation": "a", "accepted": [["none"], ["company.brand_core"]], "domain": "d"},
+    ]
+    forms = {
+        "list.json": json.dumps(rows),
+        "object.json": json.dumps({"name": "b", "scenarios": rows}),
+        "lines.jsonl": "\n".join(map(json.dumps, rows)),
+    }
+    for name, content in forms.items():
+        (tmp_path / name).write_text(content)
+        first, second = read_scenarios(tmp_path / name, MARKETING)
+        assert (first.domain, first.difficulty, str(first.gold)) == ("brand", "easy", "company.brand_core")
+        assert (second.domain, [str(y) for y in second.accepted]) == ("d", ["none", "company.brand_core"])
