@@ -6,11 +6,10 @@ collected, each with its path (`$.category[2].horizon`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_origin
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args, get_origin
 
-from cattrs import BaseConverter, Converter, transform_error
-from cattrs.cols import list_structure_factory
+from cattrs import Converter, transform_error
 from cattrs.v import format_exception
 
 from memory_routing.errors import MemoryRoutingError
@@ -29,8 +28,19 @@ def strict_converter(*, forbid_extra_keys: bool = True) -> Converter:
     converter = Converter(forbid_extra_keys=forbid_extra_keys)
     for kind in (str, int, float, bool):
         converter.register_structure_hook(kind, _exactly)
-    converter.register_structure_hook_factory(lambda kind: get_origin(kind) is list, _list_hook)
+
+    def structure_list(value: Any, kind: Any) -> list[Any]:
+        # Left to itself, cattrs takes a text for a list of its letters.
+        if not isinstance(value, list):
+            raise WireError(f"expected a list, found {_kind(value)}")
+        return [converter.structure(item, get_args(kind)[0]) for item in value]
+
+    converter.register_structure_hook_func(_is_list, structure_list)
     return converter
+
+
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
 
 
 def structure(converter: Converter, data: Any, kind: type[T]) -> T:
@@ -46,18 +56,6 @@ def structure(converter: Converter, data: Any, kind: type[T]) -> T:
 def mistakes(error: BaseException) -> list[str]:
     """Each mistake behind a failed conversion, with its path."""
     return [text.removesuffix(" @ $") for text in transform_error(error, format_exception=_format)]
-
-
-def _list_hook(kind: Any, converter: BaseConverter) -> Callable[[Any, Any], Any]:
-    structure_items = list_structure_factory(kind, converter)
-
-    def hook(value: Any, kind: Any) -> Any:
-        # Without this a text would be taken for a list of its letters.
-        if not isinstance(value, list):
-            raise WireError(f"expected a list, found {_kind(value)}")
-        return structure_items(value, kind)
-
-    return hook
 
 
 def _exactly(value: Any, kind: type[T]) -> T:

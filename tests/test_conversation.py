@@ -69,7 +69,7 @@ def test_other_types_are_type_errors(value: object) -> None:
 def test_roles_are_read_in_any_case_and_context_is_marked() -> None:
     conversation = Conversation.of(
         [{"role": " User ", "content": "a", "name": "x"}, {"role": "MEMORY", "content": "b"}]
-    )  # type: ignore[list-item]
+    )
     assert [turn.role for turn in conversation.turns] == ["user", "memory"]
     assert [turn.is_context for turn in conversation.turns] == [False, True]
 

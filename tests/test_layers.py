@@ -44,7 +44,7 @@ def imported(module: Path) -> set[str]:
         for name in names:
             parts = name.split(".")
             if parts[0] == "memory_routing":
-                found |= {parts[1]} if len(parts) > 1 else {a.name for a in node.names}  # type: ignore[union-attr]
+                found |= set(parts[1:2])
     return found
 
 
