@@ -83,10 +83,16 @@ def _route_lines(router: Router, data: bytes) -> int:
     """Write one line for each line read, in order; return how many failed."""
     failed = 0
     rows = list(read_json_lines(data))
+    write = _say_line if to_terminal() else emit
     for answer in track(_answers(router, rows), "routing", len(rows)):
-        emit(answer)
+        write(answer)
         failed += "error" in answer
     return failed
+
+
+def _say_line(answer: dict[str, Any]) -> None:
+    said = f"error: {answer['error']}" if "error" in answer else ", ".join(answer["categories"])
+    say(f"{answer['id']}  {said}")
 
 
 def _answers(router: Router, rows: Iterable[tuple[int, Any | BadLine]]) -> Iterator[dict[str, Any]]:

@@ -30,10 +30,14 @@ class Graph:
         self._open()
 
     def __call__(self, ids: Ids) -> NDArray[np.float32]:
-        """Token outputs `(T, 2C)` for ids `(T,)`."""
+        """The first output for ids `(T,)`: of a router's model the token outputs `(T, 2C)`."""
+        return self.all(ids)[0]
+
+    def all(self, ids: Ids) -> list[NDArray[np.float32]]:
+        """Every output of the graph for ids `(T,)`."""
         if self._process != os.getpid():  # a session does not survive a fork
             self._open()
-        outputs: NDArray[np.float32] = self._session.run(None, {"ids": ids})[0]
+        outputs: list[NDArray[np.float32]] = self._session.run(None, {"ids": ids})
         return outputs
 
     def _open(self) -> None:

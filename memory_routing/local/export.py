@@ -1,4 +1,4 @@
-"""The trained network as an ONNX graph for one conversation, with int8 weights.
+"""The trained network as an ONNX graph for one window of a conversation.
 
 The graph is written node by node rather than traced: it then has no mask (one window, unpadded), one product
 for query, key and value, and the same bytes for the same weights whatever version of torch made them.
@@ -7,8 +7,6 @@ for query, key and value, and the same bytes for the same weights whatever versi
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +17,7 @@ from torch import nn
 
 from memory_routing.local.model import TurnModel
 
-__all__ = ["export_graph", "quantised"]
+__all__ = ["export_graph"]
 
 _OPSET: Final = 20
 
@@ -108,44 +106,6 @@ def _layer(graph: _Graph, x: str, layer: nn.Module, name: str) -> str:
     up: Any = layer.up
     inner = graph.linear(x, _array(up.weight), _array(up.bias), f"{name}.up")
     return block(graph.add("Gelu", [inner], f"{name}.gelu"), "down", layer.down, layer.norm)
-
-
-def quantised(model: onnx.ModelProto) -> bytes:
-    """The graph with int8 weights: each product's by column, each word's embedding by row."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        full, small = Path(folder) / "full.onnx", Path(folder) / "small.onnx"
-        onnx.save(_with_small_words(model), full)
-        quantize_dynamic(
-            full, small, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )  # fmt: skip
-        return small.read_bytes()
-
-
-def _with_small_words(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Word embeddings as int8 with a scale for each row, taken out and spread in the graph."""
-    model = onnx.ModelProto.FromString(model.SerializeToString())
-    constants = model.graph.initializer
-    words = next(constant for constant in constants if constant.name == "words")
-    table = numpy_helper.to_array(words)
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True), 1e-12) / 127
-    constants.remove(words)
-    constants.append(numpy_helper.from_array(np.round(table / scale).astype(np.int8), "words"))
-    constants.append(numpy_helper.from_array(scale.astype(np.float32), "word_scales"))
-    gather = next(node for node in model.graph.node if node.output[0] == "word_states")
-    place = list(model.graph.node).index(gather)
-    model.graph.node.remove(gather)
-    steps = [
-        helper.make_node("Gather", ["words", "ids"], ["word_steps"], name="word_steps/node"),
-        helper.make_node("Cast", ["word_steps"], ["word_floats"], name="word_floats/node", to=TensorProto.FLOAT),
-        helper.make_node("Gather", ["word_scales", "ids"], ["word_scale"], name="word_scale/node"),
-        helper.make_node("Mul", ["word_floats", "word_scale"], ["word_states"], name="word_states/node"),
-    ]
-    for offset, step in enumerate(steps):
-        model.graph.node.insert(place + offset, step)
-    return model
 
 
 def _array(parameter: Any) -> Array:

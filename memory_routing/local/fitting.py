@@ -70,22 +70,37 @@ def fit(logits: Sequence[ConversationLogits], examples: Sequence[Example]) -> Fi
 def calibrate(logits: Floats, labels: Bools) -> Calibration:
     """One scale for all categories and an offset for each, by penalised likelihood (Platt 1999).
 
-    `logits` and `labels` are `(n, C)`. A standard normal prior holds the offset of a rare category back.
-    Newton's method: the problem is convex in 1 + C numbers.
+    `logits` and `labels` are `(n, C)`; conversations that are context only have no finite logits and do not
+    count. A standard normal prior holds the offset of a rare category back. Newton's method, its steps halved
+    until the loss falls: the problem is convex in 1 + C numbers.
     """
-    scale, offset = 1.0, np.zeros(logits.shape[1])
+    seen = np.isfinite(logits).all(axis=1)
+    logits, labels = logits[seen], labels[seen]
+    found = np.concatenate([[1.0], np.zeros(logits.shape[1])])
+    loss = _calibration_loss(found, logits, labels)
     for _ in range(_NEWTON_STEPS):
-        p = sigmoid(scale * logits + offset)
-        error, weight = p - labels, p * (1 - p)
-        gradient = np.concatenate([[(error * logits).sum()], error.sum(axis=0) + offset])
-        cross = (weight * logits).sum(axis=0)
-        hessian = np.diag(np.concatenate([[(weight * logits**2).sum() + 1e-9], weight.sum(axis=0) + 1]))
-        hessian[0, 1:] = hessian[1:, 0] = cross
-        step = np.linalg.solve(hessian, gradient)
-        scale, offset = scale - step[0], offset - step[1:]
-        if np.abs(step).max() < 1e-10:
+        step = np.linalg.solve(*_newton_system(found, logits, labels))
+        while (lower := _calibration_loss(found - step, logits, labels)) > loss and np.abs(step).max() > 1e-9:
+            step = step / 2
+        if np.abs(step).max() <= 1e-9:
             break
-    return Calibration([scale] * len(offset), list(offset))
+        found, loss = found - step, lower
+    return Calibration([found[0]] * logits.shape[1], list(found[1:]))
+
+
+def _calibration_loss(found: Floats, logits: Floats, labels: Bools) -> float:
+    margin = np.where(labels, 1, -1) * (found[0] * logits + found[1:])
+    return float(np.logaddexp(0, -margin).sum() + (found[1:] ** 2).sum() / 2)
+
+
+def _newton_system(found: Floats, logits: Floats, labels: Bools) -> tuple[Floats, Floats]:
+    """Hessian and gradient of the calibration's loss."""
+    p = sigmoid(found[0] * logits + found[1:])
+    error, weight = p - labels, p * (1 - p)
+    gradient = np.concatenate([[(error * logits).sum()], error.sum(axis=0) + found[1:]])
+    hessian = np.diag(np.concatenate([[(weight * logits**2).sum() + 1e-9], weight.sum(axis=0) + 1]))
+    hessian[0, 1:] = hessian[1:, 0] = (weight * logits).sum(axis=0)
+    return hessian, gradient
 
 
 def _gold(logits: Sequence[ConversationLogits], examples: Sequence[Example]) -> _Gold:

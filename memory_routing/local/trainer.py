@@ -23,9 +23,10 @@ from memory_routing.errors import TrainingError
 from memory_routing.local.batches import Batch, encode, shuffled_batches
 from memory_routing.local.config import LocalConfig
 from memory_routing.local.encoder import BASE_MODEL, Encoder, Pretrained
-from memory_routing.local.export import export_graph, quantised
+from memory_routing.local.export import export_graph
 from memory_routing.local.fitting import fit
 from memory_routing.local.model import TurnModel, conversation_logits
+from memory_routing.local.quantise import quantised
 from memory_routing.local.state import copy_average, load_state, save_state
 from memory_routing.progress import track
 from memory_routing.runs import RunFolder
@@ -38,6 +39,8 @@ _MODEL: Final = "model"
 _RENDERER: Final = "turn-markers"
 _WARM_UP: Final = 0.1
 _LOG_EVERY: Final = 20
+_SAMPLE_EVERY: Final = 30
+"""Every how many examples one is used to measure what quantisation has to hold."""
 
 
 @final
@@ -93,7 +96,9 @@ class _Training:
         self.config, self.train, self.run = config, train, run
         self.tokenizer = _tokenizer(pretrained)
         self.windows = ConversationEncoder(self.tokenizer, config.window)
-        self.items = [encode(example, self.windows) for example in train]
+        items = (encode(example, self.windows) for example in train)
+        # A conversation that is context only has nothing to learn from.
+        self.items = [item for item in items if item.evidential.any()]
         torch.manual_seed(config.seed)
         encoder = Encoder(pretrained, config.dropout)
         _start_markers(encoder, self.tokenizer)
@@ -152,7 +157,8 @@ class _Training:
 
     def export(self, validation: Dataset) -> Checkpoint:
         """Write the model folder, fitted as it is served: with int8 weights, by ONNX Runtime."""
-        graph = quantised(export_graph(self.average.eval()))
+        sample = [window for item in self.items[::_SAMPLE_EVERY] for window in item.windows]
+        graph = quantised(export_graph(self.average.eval()), sample)
         fitted = fit(self._logits(graph, validation), validation.examples)
         config = attrs.asdict(self.config)
         manifest = Manifest(
@@ -242,9 +248,9 @@ def _rate(step: int, total: int) -> float:
 def _loss(turns: Tensor, batch: Batch, config: LocalConfig) -> Tensor:
     """Cross-entropy of the conversations' labels, and of the turns' against the evidence."""
     weight = torch.tensor(config.positive_weight)
+    seen = batch.evidential
     conversation = conversation_logits(turns)
     loss = binary_cross_entropy_with_logits(conversation, _smooth(batch.labels, config), pos_weight=weight)
-    seen = batch.evidential
     evidence = binary_cross_entropy_with_logits(turns[seen], _smooth(batch.evidence[seen], config), pos_weight=weight)
     return loss + config.evidence_weight * evidence
 

@@ -1,0 +1,266 @@
+"""The command line, as a process and through a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memory_routing import MARKETING, marketing
+
+FACT = "Our tone is dry and factual, never an exclamation mark."
+
+
+def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "memory_routing", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False)
+
+
+def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def on_a_terminal(*arguments: str) -> tuple[int, str]:
+    """Exit code and output of a command whose output is a terminal of 120 columns."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memory_routing", *arguments],
+        stdout=slave,
+        stderr=slave,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "120", "TERM": "xterm"},
+    )
+    os.close(slave)
+    output = b""
+    while True:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        output += chunk
+    os.close(master)
+    return process.wait(), output.decode("utf-8", "replace")
+
+
+def test_classify_a_text() -> None:
+    done = run("classify", FACT)
+    assert done.returncode == 0
+    (decision,) = lines(done)
+    assert decision["categories"] == ["company.brand_core"]
+    assert decision["labels"][0]["evidence"] == [0]
+    assert done.stderr == b""
+
+
+def test_classify_on_a_terminal_is_a_table() -> None:
+    code, output = on_a_terminal("classify", FACT)
+    assert code == 0
+    assert "company.brand_core" in output
+    assert "no end" in output
+    assert FACT in " ".join(output.split())
+    assert "{" not in output
+    assert "worth storing" in on_a_terminal("classify", "ok thanks")[1]
+
+
+def test_classify_a_file(tmp_path: Path) -> None:
+    transcript = tmp_path / "talk.txt"
+    transcript.write_text(f"USER: {FACT}\nASSISTANT: Noted.", encoding="utf-8")
+    turns = tmp_path / "talk.json"
+    turns.write_text(json.dumps([{"role": "user", "content": FACT}, {"role": "assistant", "content": "Noted."}]))
+    answers = [run("classify", "--file", str(transcript)), run("classify", "--file", str(turns))]
+    answers.append(run("classify", "--file", "-", stdin=transcript.read_bytes()))
+    assert {done.stdout for done in answers} == {answers[0].stdout}
+    assert lines(answers[0])[0]["categories"] == ["company.brand_core"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"[{", "x.json", "not JSON: Expecting property name"),
+        (b"\xff", "x.txt", "not UTF-8 at byte 0"),
+        (b" ", "x.txt", "empty text"),
+        (b'[{"role": "user"}]', "x.json", "turn 0: 'content' is missing"),
+        (b"3", "x.json", "a conversation is a text"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: bytes, name: str, message: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    done = run("classify", "--file", str(file))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert message in done.stderr.decode()
+    assert str(file) in done.stderr.decode().replace("\n", "")
+
+
+def test_classify_lines_in_order_with_errors_in_their_place(tmp_path: Path) -> None:
+    rows = [
+        json.dumps({"id": "a", "conversation": FACT}),
+        "{broken",
+        json.dumps({"id": "c", "conversation": [{"role": "boss", "content": "x"}]}),
+        json.dumps({"id": "d"}),
+        "",
+        json.dumps({"id": "e", "conversation": "x" * 300_000}),
+        json.dumps({"id": 6, "conversation": "ok thanks"}),
+    ]
+    file = tmp_path / "in.jsonl"
+    file.write_text("\n".join(rows))
+    done = run("classify", "--jsonl", str(file))
+    assert done.returncode == 1
+    answers = lines(done)
+    assert [answer["id"] for answer in answers] == ["a", None, "c", "d", "e", 6]
+    assert answers[0]["categories"] == ["company.brand_core"]
+    assert "line 2: not JSON" in answers[1]["error"]
+    assert "line 3: turn 0: unknown role 'boss'" in answers[2]["error"]
+    assert "line 4: expected an object" in answers[3]["error"]
+    assert "300,000 characters" in answers[4]["error"]
+    assert answers[5]["categories"] == ["none"]
+    assert run("classify", "--jsonl", "-", stdin=file.read_bytes()).stdout == done.stdout
+
+
+def test_lines_that_are_all_well_exit_with_0() -> None:
+    row = json.dumps({"id": "a", "conversation": FACT}).encode()
+    done = run("classify", "--jsonl", "-", stdin=b"\n".join([row] * 150))
+    assert done.returncode == 0
+    assert len(lines(done)) == 150
+
+
+def test_lines_on_a_terminal_are_for_reading(tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"id": "a", "conversation": FACT}) + "\n" + json.dumps({"id": "b", "conversation": ""}))
+    code, output = on_a_terminal("classify", "--jsonl", str(file))
+    assert code == 1
+    assert "company.brand_core" in output
+    assert "empty text" in output
+    assert "{" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify"], "give exactly one of TEXT"),
+        (["classify", "a", "--file", "b"], "give exactly one of TEXT"),
+        (["classify", "--file", "absent.txt"], "absent.txt"),
+        (["classify", "--jsonl", "absent.jsonl"], "absent.jsonl"),
+        (["classify", "a", "--model", "absent"], "absent: no model folder"),
+        (["classify", "a", "--bogus"], "No such option"),
+        (["bogus"], "No such command"),
+        (["benchmark", "absent.json"], "absent.json"),
+        (["taxonomy", "check", "absent.toml"], "absent.toml"),
+        (["dataset", "split", "a.jsonl", "--out", "x", "--fraction", "2"], "between 0 and 1"),
+        (["train", "local", "--out", "x", "--train", "a"], "--train and --validation go together"),
+        (["train", "local", "--out", "x", "--taxonomy", "a"], "--taxonomy needs --train"),
+    ],
+)
+def test_what_cannot_run_exits_with_2_and_says_why(arguments: list[str], message: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "memory_routing", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    row = json.dumps({"id": "a", "conversation": "ok"}).encode()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "memory_routing", "classify", "--jsonl", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write(b"\n".join([row] * 400))
+    process.stdin.close()
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+COMMANDS = [
+    ["classify"],
+    ["benchmark"],
+    ["taxonomy", "show"],
+    ["taxonomy", "check"],
+    ["taxonomy", "diff"],
+    ["dataset", "check"],
+    ["dataset", "stats"],
+    ["dataset", "split"],
+    ["train", "local"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_an_example(command: list[str]) -> None:
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert f"Example: memory-routing {' '.join(command)}" in " ".join(done.stdout.decode().split())
+
+
+def test_the_examples_of_the_help_work(tmp_path: Path) -> None:
+    (tmp_path / "my_taxonomy.toml").write_text(MARKETING.to_toml(), encoding="utf-8")
+    (tmp_path / "v1.toml").write_text(MARKETING.to_toml(), encoding="utf-8")
+    (tmp_path / "v2.toml").write_text(MARKETING.to_toml(), encoding="utf-8")
+    for name in ("conversations.jsonl", "part-1.jsonl", "part-2.jsonl"):
+        marketing.dataset("validation")[:40].write(tmp_path / name)
+
+    def example(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "memory_routing", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+
+    assert json.loads(example("taxonomy", "check", "my_taxonomy.toml").stdout)["hash"] == MARKETING.hash
+    assert json.loads(example("taxonomy", "diff", "v1.toml", "v2.toml").stdout)["added"] == []
+    assert json.loads(example("dataset", "stats", "conversations.jsonl").stdout)["examples"] == 40
+    parts = ["part-1.jsonl", "part-2.jsonl"]
+    assert json.loads(example("dataset", "split", *parts, "--out", "data").stdout)["validation"] == 12
+    assert len(example("taxonomy", "show").stdout.splitlines()) == 12
+
+
+def test_a_changed_taxonomy_exits_with_1(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.toml", tmp_path / "new.toml"
+    old.write_text(MARKETING.to_toml(), encoding="utf-8")
+    new.write_text(MARKETING.to_toml().replace('horizon = "rolling"', 'horizon = "short"'), encoding="utf-8")
+    done = run("taxonomy", "diff", str(old), str(new))
+    assert done.returncode == 1
+    assert "company.performance_context" in lines(done)[0]["changed"]
+
+
+def test_dataset_check(tmp_path: Path) -> None:
+    pytest.importorskip("datasketch", reason="the extra 'data' is not installed")
+    file = tmp_path / "data.jsonl"
+    dataset = marketing.dataset("validation")[:20]
+    dataset.write(file)
+    clean = run("dataset", "check", str(file))
+    assert (clean.returncode, lines(clean)) == (0, [{"examples": 20, "contrast_pairs": 0, "faults": 0}])
+    file.write_bytes(file.read_bytes() + file.read_bytes().splitlines()[0] + b"\n{\n")
+    found = run("dataset", "check", str(file), "--against", str(file.with_name("bench.jsonl")))
+    assert found.returncode == 2  # there is no such benchmark
+    (dataset[3:4]).write(file.with_name("bench.jsonl"))
+    found = run("dataset", "check", str(file), "--against", str(file.with_name("bench.jsonl")))
+    assert found.returncode == 1
+    assert [row.get("fault") for row in lines(found)] == ["bad line", "duplicate", "leak", None]
+
+
+def test_benchmark_of_a_file(tmp_path: Path) -> None:
+    file, report = tmp_path / "scenarios.jsonl", tmp_path / "report.json"
+    marketing.dataset("validation")[:25].write(file)
+    done = run("benchmark", str(file), "--out", str(report))
+    assert done.returncode == 0
+    (summary,) = lines(done)
+    assert summary["summary"]["f1"]["n"] == 25
+    assert set(summary["groups"]) == {"difficulty", "domain", "labels"}
+    assert "results" not in summary
+    assert len(json.loads(report.read_text())["results"]) == 25
+    code, output = on_a_terminal("benchmark", str(file))
+    assert code == 0
+    for word in ("macro_f1", "95 % interval", "by category", "by difficulty", "not exact"):
+        assert word in output
