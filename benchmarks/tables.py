@@ -85,6 +85,17 @@ def choice() -> str:
     return "\n".join(lines)
 
 
+def readings() -> str:
+    lines = [
+        "| configuration | packaged 200: F1 / exact / macro F1 | published 50: F1 / exact | deployment 17: F1 / exact |"
+    ]
+    lines += ["| --- | --- | --- | --- |"]
+    for row in load("benchmark_readings.json"):
+        cells = [" / ".join(f"{value:.3f}" for value in row[name]) for name in ("packaged", "published", "deployment")]
+        lines.append("| " + " | ".join([row["model"], *cells]) + " |")
+    return "\n".join(lines)
+
+
 def reward_lint() -> str:
     gold = [example.labels for example in (*marketing.dataset("train"), *marketing.dataset("validation"))]
     lint = lint_reward(RoutingReward(), MARKETING, gold)
@@ -118,6 +129,7 @@ def readme(text: str, block: str, content: str) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "quality.md": quality,
     "model_choice.md": choice,
+    "benchmark_readings.md": readings,
     "reward_lint.md": reward_lint,
     "quickstart.txt": quickstart,
 }
@@ -131,7 +143,8 @@ def main() -> None:
     page = ROOT / "README.md"
     text = readme(page.read_text(encoding="utf-8"), "results", wanted[RESULTS / "quality.md"].rstrip())
     example = wanted[RESULTS / "quickstart.txt"].rstrip()
-    wanted[page] = readme(text, "output", f"```text\n{example}\n```")
+    text = readme(text, "output", f"```text\n{example}\n```")
+    wanted[page] = readme(text, "limits", (ROOT / "docs/limits.md").read_text(encoding="utf-8").rstrip())
     stale = [path for path, content in wanted.items() if not path.exists() or path.read_text("utf-8") != content]
     if check and stale:
         sys.exit("not up to date: " + ", ".join(str(path.relative_to(ROOT)) for path in stale))

@@ -4,21 +4,12 @@ from datetime import UTC, datetime
 
 from memory_routing import Router
 
-router = Router.load()
-
-decision = router.classify(
+decision = Router.load().classify(
     """USER: Our brand voice is professional but approachable. Think Harvard Business Review meets Slack.
 ASSISTANT: So authoritative content with a conversational tone?
-USER: Exactly. We never use jargon without explaining it first. And keep your answers to me under five bullets."""
+USER: Exactly. We never use jargon without explaining it. And for me personally: always bullets, never paragraphs."""
 )
-
-print(decision)
+print(decision, "| for:", decision.scope, "| how long:", decision.horizon.value if decision.horizon else None)
 for label in decision.labels:
-    print(f"  {label.category.name}: {label.score:.2f}, said in turns {label.evidence}")
-print("whose:", decision.scope, "| how long:", decision.horizon)
+    print(f"{label.category.name}: {label.score:.2f}, said in turns {label.evidence}")
 print(decision.expires_at(datetime(2026, 1, 1, tzinfo=UTC)))
-
-for small in router.classify_batch(
-    ["Can you check if the Q3 deck is ready?", "I approve all budgets up to 20k myself."]
-):
-    print(small, "| store:", small.store)

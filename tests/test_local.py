@@ -44,6 +44,12 @@ CONFIG = LocalConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    # On a busy machine small operations wait far longer for a second thread than they take.
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pretrained, "read", classmethod(lambda cls, folder=None: tiny.pretrained()))
@@ -127,11 +133,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 KILLABLE = """
 import sys
+import torch
 from pathlib import Path
 from memory_routing.local import LocalConfig, LocalTrainer
 from memory_routing.local.encoder import Pretrained
 from tests import tiny
 Pretrained.read = classmethod(lambda cls, folder=None: tiny.pretrained())
+torch.set_num_threads(1)
 config = LocalConfig(epochs=3, batch=8, window=48)
 print(LocalTrainer(config).fit(tiny.dataset(200, 1), tiny.dataset(30, 2), Path(sys.argv[1])).weights)
 """

@@ -225,7 +225,7 @@ def _start_markers(encoder: Encoder, tokenizer: Tokenizer) -> None:
 def _optimizer(model: TurnModel, config: LocalConfig) -> optim.Optimizer:
     """AdamW; lower layers learn more slowly, norms and offsets do not decay."""
     depth = len(model.encoder.layers)
-    groups: list[dict[str, Any]] = []
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         place = name.split(".")
         if place[0] != "encoder":
@@ -235,8 +235,9 @@ def _optimizer(model: TurnModel, config: LocalConfig) -> optim.Optimizer:
         else:
             peak = config.learning_rate * config.layer_decay**depth
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
-        groups.append({"params": [parameter], "lr": peak, "peak": peak, "weight_decay": decay})
-    return optim.AdamW(groups, fused=True)
+        groups.setdefault((peak, decay), []).append(parameter)
+    rows = [{"params": members, "peak": peak, "weight_decay": decay} for (peak, decay), members in groups.items()]
+    return optim.AdamW(rows, fused=True)
 
 
 def _rate(step: int, total: int) -> float:
