@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from memory_routing import Conversation, Turn
 from memory_routing.embedded.encoding import SPECIAL_TOKENS, ConversationEncoder, Window, make_tokenizer
 from memory_routing.embedded.scoring import ConversationLogits, logsumexp, score, sigmoid
+from memory_routing.errors import ModelError
 
 from .strategies import conversations
 
@@ -21,6 +22,12 @@ ID = {token: place for place, token in enumerate(VOCABULARY)}
 
 def encoder(window: int) -> ConversationEncoder:
     return ConversationEncoder(TOKENIZER, window)
+
+
+def test_a_foreign_tokenizer_is_refused() -> None:
+    foreign = make_tokenizer({token: place for place, token in enumerate(VOCABULARY) if token != "[SEP]"})
+    with pytest.raises(ModelError, match=r"lacks \[SEP\]"):
+        ConversationEncoder(foreign, 32)
 
 
 def turn_tokens(windows: list[Window], turn: int) -> list[int]:

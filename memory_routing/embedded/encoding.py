@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from memory_routing.conversation import ROLES, Conversation, Role
+from memory_routing.errors import ModelError
 
 __all__ = ["SPECIAL_TOKENS", "ConversationEncoder", "Window", "make_tokenizer", "role_token"]
 
@@ -54,12 +55,15 @@ class Window:
 
 
 class ConversationEncoder:
-    """Turns conversations into windows of at most `window` tokens."""
+    """Turns conversations into windows of at most `window` tokens.
+
+    Raises `ModelError` for a tokenizer that lacks one of `SPECIAL_TOKENS`.
+    """
 
     def __init__(self, tokenizer: Tokenizer, window: int) -> None:
         self._tokenizer = tokenizer
         self._window = window
-        self._id = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        self._id = _special_ids(tokenizer)
 
     def windows(self, conversation: Conversation) -> list[Window]:
         """All tokens of a conversation, in order, in as few windows as whole turns allow."""
@@ -81,6 +85,16 @@ class ConversationEncoder:
             encoding = self._tokenizer.encode(_encodable(turn.text), add_special_tokens=False)
             for part in _parts(encoding.ids, encoding.offsets, turn.text, room):
                 yield [self._id[role_token(turn.role)], *part, self._id["[SEP]"]], number
+
+
+def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    for token in SPECIAL_TOKENS:
+        number = tokenizer.token_to_id(token)
+        if number is None:
+            raise ModelError(f"the tokenizer's vocabulary lacks {token}: take one made by make_tokenizer")
+        ids[token] = number
+    return ids
 
 
 def _window(ids: Sequence[int], turns: Sequence[int]) -> Window:
