@@ -280,9 +280,10 @@ def test_quality_on_validation_is_what_the_manifest_says() -> None:
 
 @pytest.mark.slow
 def test_quality_on_the_packaged_benchmark() -> None:
+    # A guard against loss, a little under what docs/results/quality.md reports.
     report = evaluate(ROUTER, marketing.benchmark())
-    floors = {"f1": 0.91, "exact": 0.82, "macro_f1": 0.89, "evidence_f1": 0.80}
+    floors = {"f1": 0.89, "exact": 0.82, "macro_f1": 0.90, "evidence_f1": 0.87}
     for name, floor in floors.items():
         assert report.summary[name].value >= floor, name
-    assert report.categories["none"].precision.value >= 0.90
-    assert report.categories["none"].recall.value >= 0.82
+    assert report.categories["none"].precision.value >= 0.80
+    assert report.categories["none"].recall.value >= 0.70

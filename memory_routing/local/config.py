@@ -18,10 +18,10 @@ class LocalConfig:
     epochs: int = attrs.field(default=6, validator=ge(1))
     batch: int = attrs.field(default=16, validator=ge(1))
     """Conversations in an optimiser step."""
-    learning_rate: float = attrs.field(default=1e-4, validator=gt(0.0))
+    learning_rate: float = attrs.field(default=2e-4, validator=gt(0.0))
     """Peak rate of the topmost encoder layer; warmed up over the first tenth of the steps, then linear to 0."""
     head_learning_rate: float = attrs.field(default=1e-3, validator=gt(0.0))
-    layer_decay: float = attrs.field(default=0.9, validator=gt(0.0))
+    layer_decay: float = attrs.field(default=0.85, validator=gt(0.0))
     """Factor on the rate for each layer further down."""
     weight_decay: float = attrs.field(default=0.01, validator=ge(0.0))
     dropout: float = attrs.field(default=0.1, validator=[ge(0.0), lt(1.0)])
