@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +27,7 @@ def lines(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, Any]]:
 
 def on_a_terminal(*arguments: str) -> tuple[int, str]:
     """Exit code and output of a command whose output is a terminal of 120 columns."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "memory_routing", *arguments],
