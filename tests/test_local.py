@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
+
+from safetensors.torch import load_file
 
 from memory_routing import Dataset, Router, TrainingError, evaluate
 from memory_routing.conversation import Conversation
@@ -40,7 +43,7 @@ from . import tiny
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 
 CONFIG = LocalConfig(
-    epochs=4, batch=8, learning_rate=3e-3, head_learning_rate=3e-2, layer_decay=1.0, average=0.9, window=48
+    epochs=3, members=2, batch=8, learning_rate=3e-3, head_learning_rate=3e-2, layer_decay=1.0, average=0.9, window=48
 )
 
 
@@ -93,7 +96,7 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_others(small: None, 
     train, validation = tiny.dataset(64, 1), tiny.dataset(30, 2)
 
     def run(name: str, seed: int) -> dict[str, bytes]:
-        config = LocalConfig(epochs=1, batch=8, window=48, seed=seed)
+        config = LocalConfig(epochs=1, members=2, batch=8, window=48, seed=seed)
         return folder_bytes(LocalTrainer(config).fit(train, validation, tmp_path / name).weights)
 
     first = run("a", 0)
@@ -101,11 +104,28 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_others(small: None, 
     assert run("c", 1)["model.onnx"] != first["model.onnx"]
 
 
+def test_what_is_exported_is_the_mean_of_the_members(small: None, tmp_path: Path) -> None:
+    train, validation = tiny.dataset(64, 1), tiny.dataset(30, 2)
+
+    def weights(members: int, part: str) -> dict[str, Any]:
+        config = attrs.evolve(CONFIG, epochs=1, members=members)
+        folder = tmp_path / str(members)
+        if not folder.exists():
+            LocalTrainer(config).fit(train, validation, folder)
+        state = load_file(folder / "state.safetensors")
+        return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+
+    first, second, mean = weights(1, "average/"), weights(2, "average/"), weights(2, "mean/")
+    torch.testing.assert_close(weights(1, "mean/"), first)
+    assert any((first[name] - second[name]).abs().max() > 1e-4 for name in first)
+    torch.testing.assert_close(mean, {name: (first[name] + second[name]) / 2 for name in first})
+
+
 class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("epoch", range(CONFIG.epochs))
+@pytest.mark.parametrize("epoch", range(CONFIG.members * CONFIG.epochs))
 @pytest.mark.parametrize("place", ["before the state is kept", "after the state is kept"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int, place: str
@@ -140,7 +160,7 @@ from memory_routing.local.encoder import Pretrained
 from tests import tiny
 Pretrained.read = classmethod(lambda cls, folder=None: tiny.pretrained())
 torch.set_num_threads(1)
-config = LocalConfig(epochs=3, batch=8, window=48)
+config = LocalConfig(epochs=2, members=2, batch=8, window=48)
 print(LocalTrainer(config).fit(tiny.dataset(200, 1), tiny.dataset(30, 2), Path(sys.argv[1])).weights)
 """
 
@@ -236,7 +256,7 @@ def bare(data: Dataset) -> Dataset:
 
 def test_what_cannot_be_trained_is_said_before_it_starts(small: None, tmp_path: Path) -> None:
     train, validation = tiny.dataset(16, 1), tiny.dataset(8, 2)
-    trainer = LocalTrainer(LocalConfig(epochs=1, batch=8, window=48))
+    trainer = LocalTrainer(LocalConfig(epochs=1, members=1, batch=8, window=48))
     with pytest.raises(TrainingError, match="1 training examples have no evidence turns, the first is 1-0"):
         trainer.fit(bare(train), validation, tmp_path / "a")
     with pytest.raises(TrainingError, match="the validation dataset is empty"):
@@ -244,7 +264,7 @@ def test_what_cannot_be_trained_is_said_before_it_starts(small: None, tmp_path: 
     assert not (tmp_path / "a").exists()
     trainer.fit(train, validation, tmp_path / "b")
     with pytest.raises(TrainingError, match="holds a run with another epochs, train: name another folder"):
-        LocalTrainer(LocalConfig(epochs=2, batch=8, window=48)).fit(train[:8], validation, tmp_path / "b")
+        LocalTrainer(LocalConfig(epochs=2, members=1, batch=8, window=48)).fit(train[:8], validation, tmp_path / "b")
     (tmp_path / "b" / "state.safetensors").write_bytes(b"damaged")
     with pytest.raises(TrainingError, match=r"state\.safetensors: damaged"):
         trainer.fit(train, validation, tmp_path / "b")
@@ -280,7 +300,7 @@ def test_the_real_encoder_trains(tmp_path: Path) -> None:
         pytest.skip(str(reason))
     from memory_routing import marketing
 
-    config = LocalConfig(epochs=1, learning_rate=3e-4, average=0.5)
+    config = LocalConfig(epochs=1, members=1, learning_rate=3e-4, average=0.5)
     train, validation = marketing.dataset("train")[:160], marketing.dataset("validation")[:40]
     checkpoint = LocalTrainer(config).fit(train, validation, tmp_path)
     losses = [json.loads(line)["train_loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

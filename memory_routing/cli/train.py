@@ -28,7 +28,8 @@ def local(
     validation: Annotated[Path | None, typer.Option(help="Validation data, as --train.")] = None,
     taxonomy: TaxonomyOption = None,
     encoder: Annotated[Path | None, typer.Option(help="Folder with the base model.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes of each member over the training data.", min=1)] = None,
+    members: Annotated[int | None, typer.Option(help="Runs whose weights are averaged.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives another model.")] = 0,
 ) -> None:
     """Train the embedded router on this machine; the model folder is OUT/model. Needs the extra `train`.
@@ -44,7 +45,8 @@ def local(
     used = taxonomy_from(taxonomy)
     data = Dataset.read(train, used) if train is not None else marketing.dataset("train")
     held = Dataset.read(validation, used) if validation is not None else marketing.dataset("validation")
-    config = LocalConfig(seed=seed) if epochs is None else LocalConfig(seed=seed, epochs=epochs)
+    told = {"epochs": epochs, "members": members, "seed": seed}
+    config = LocalConfig(**{name: value for name, value in told.items() if value is not None})
     checkpoint = LocalTrainer(config, encoder=encoder).fit(data, held, out)
     if to_terminal():
         show_table("on the validation data", ("", "value"), [(k, f"{v:.3f}") for k, v in checkpoint.metrics.items()])

@@ -16,6 +16,9 @@ class LocalConfig:
     """
 
     epochs: int = attrs.field(default=6, validator=ge(1))
+    """Passes of each member over the training data."""
+    members: int = attrs.field(default=3, validator=ge(1))
+    """Runs from the same start in different order; the mean of their weights is exported (Wortsman et al. 2022)."""
     batch: int = attrs.field(default=16, validator=ge(1))
     """Conversations in an optimiser step."""
     learning_rate: float = attrs.field(default=2e-4, validator=gt(0.0))
@@ -32,7 +35,7 @@ class LocalConfig:
     smoothing: float = attrs.field(default=0.02, validator=[ge(0.0), lt(0.5)])
     """Label smoothing: targets are this far from 0 and 1."""
     average: float = attrs.field(default=0.998, validator=[ge(0.0), lt(1.0)])
-    """Decay of the moving average of the weights, which is what is exported."""
+    """Decay of the moving average of a member's weights, which is what counts of it."""
     window: int = attrs.field(default=256, validator=[ge(8), in_(range(8, 513))])
     """Tokens that the encoder reads at once."""
     seed: int = 0

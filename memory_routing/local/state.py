@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,17 +16,18 @@ from memory_routing.files import write_whole
 __all__ = ["load_state", "save_state"]
 
 
-def save_state(path: Path, model: nn.Module, average: nn.Module, optimizer: optim.Optimizer, epoch: int) -> None:
-    """Write weights, their moving average and the optimiser's moments after an epoch, whole or not at all."""
-    tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in average.state_dict().items()}
+def save_state(path: Path, modules: Mapping[str, nn.Module], optimizer: optim.Optimizer, epoch: int) -> None:
+    """Write the weights of some modules and the optimiser's moments after an epoch, whole or not at all."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"{name}/{part}": value for part, value in module.state_dict().items()}
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value for name, value in moments.items()}
     tensors = {name: value.detach().contiguous() for name, value in tensors.items()}
     write_whole(path, save(tensors, metadata={"epoch": str(epoch)}))
 
 
-def load_state(path: Path, model: nn.Module, average: nn.Module, optimizer: optim.Optimizer) -> int:
+def load_state(path: Path, modules: Mapping[str, nn.Module], optimizer: optim.Optimizer) -> int:
     """Restore what `save_state` wrote and return the epoch. Raises `TrainingError` for a damaged file."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -33,8 +35,8 @@ def load_state(path: Path, model: nn.Module, average: nn.Module, optimizer: opti
             epoch = int(file.metadata()["epoch"])
     except SafetensorError as error:
         raise TrainingError(f"{path}: damaged ({error}); delete the run folder and start again") from None
-    model.load_state_dict(_part(tensors, "model/"))
-    average.load_state_dict(_part(tensors, "average/"))
+    for name, module in modules.items():
+        module.load_state_dict(_part(tensors, f"{name}/"))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(tensors, "optimizer/").items():
         number, _, moment = name.partition("/")

@@ -90,37 +90,54 @@ def _check(train: Dataset, validation: Dataset) -> None:
 
 
 class _Training:
-    """One run: model, average and optimiser, from where the run folder says."""
+    """One run: members one after another, each a model with its average and optimiser, and the mean of their averages.
+
+    `epoch` counts over all members.
+    """
 
     def __init__(self, config: LocalConfig, pretrained: Pretrained, train: Dataset, run: RunFolder) -> None:
-        self.config, self.train, self.run = config, train, run
+        self.config, self.pretrained, self.train, self.run = config, pretrained, train, run
         self.tokenizer = _tokenizer(pretrained)
         self.windows = ConversationEncoder(self.tokenizer, config.window)
         items = (encode(example, self.windows) for example in train)
         # A conversation that is context only has nothing to learn from.
         self.items = [item for item in items if item.evidential.any()]
-        torch.manual_seed(config.seed)
-        encoder = Encoder(pretrained, config.dropout)
-        _start_markers(encoder, self.tokenizer)
-        self.model = TurnModel(encoder, len(train.taxonomy), config.dropout)
-        self.average = copy.deepcopy(self.model)
-        self.optimizer = _optimizer(self.model, config)
         self.steps_per_epoch = -(-len(self.items) // config.batch)
         self.epoch = 0
         self.state = run.path / _STATE
+        self._start_member()
+        self.mean = copy.deepcopy(self.model)
+
+    @property
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "average": self.average, "mean": self.mean}
 
     def resume(self) -> None:
         """Go on from the last whole epoch of a run that was there before."""
         if self.state.exists():
-            self.epoch = load_state(self.state, self.model, self.average, self.optimizer)
+            self.epoch = load_state(self.state, self._modules, self.optimizer)
         self.run.keep(lambda row: row["step"] <= self.epoch * self.steps_per_epoch)
 
     def finish(self) -> None:
         """Train the epochs that are left."""
-        while self.epoch < self.config.epochs:
+        while self.epoch < self.config.members * self.config.epochs:
+            member, done = divmod(self.epoch, self.config.epochs)
+            if not done:
+                self._start_member()
             self._train_epoch()
             self.epoch += 1
-            save_state(self.state, self.model, self.average, self.optimizer, self.epoch)
+            if done + 1 == self.config.epochs:
+                copy_average(self.mean, self.average, member / (member + 1))
+            save_state(self.state, self._modules, self.optimizer, self.epoch)
+
+    def _start_member(self) -> None:
+        """Begin anew, all members at the same point: only then is the mean of their weights a model too."""
+        torch.manual_seed(self.config.seed)
+        encoder = Encoder(self.pretrained, self.config.dropout)
+        _start_markers(encoder, self.tokenizer)
+        self.model = TurnModel(encoder, len(self.train.taxonomy), self.config.dropout)
+        self.average = copy.deepcopy(self.model)
+        self.optimizer = _optimizer(self.model, self.config)
 
     def _train_epoch(self) -> None:
         # An epoch's chance is its own, so that a resumed run draws what an uninterrupted one drew.
@@ -131,7 +148,8 @@ class _Training:
         step = self.epoch * self.steps_per_epoch
         losses: list[float] = []
         batches = shuffled_batches(self.items, self.config.batch, draw)
-        for batch in track(batches, f"epoch {self.epoch + 1} of {self.config.epochs}", self.steps_per_epoch):
+        epochs = self.config.members * self.config.epochs
+        for batch in track(batches, f"epoch {self.epoch + 1} of {epochs}", self.steps_per_epoch):
             losses.append(self._step(batch, step))
             step += 1
             if step % _LOG_EVERY == 0 or step % self.steps_per_epoch == 0:
@@ -139,7 +157,9 @@ class _Training:
                 losses.clear()
 
     def _step(self, batch: Batch, step: int) -> float:
-        rate = _rate(step, self.steps_per_epoch * self.config.epochs)
+        total = self.steps_per_epoch * self.config.epochs
+        step_of_member = step % total
+        rate = _rate(step_of_member, total)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -152,13 +172,13 @@ class _Training:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         # Early on the average would be mostly the untrained weights.
-        copy_average(self.average, self.model, min(self.config.average, (1 + step) / (10 + step)))
+        copy_average(self.average, self.model, min(self.config.average, (1 + step_of_member) / (10 + step_of_member)))
         return loss.item()
 
     def export(self, validation: Dataset) -> Checkpoint:
         """Write the model folder, fitted as it is served: with int8 weights, by ONNX Runtime."""
         sample = [window for item in self.items[::_SAMPLE_EVERY] for window in item.windows]
-        graph = quantised(export_graph(self.average.eval()), sample)
+        graph = quantised(export_graph(self.mean.eval()), sample)
         fitted = fit(self._logits(graph, validation), validation.examples)
         config = attrs.asdict(self.config)
         manifest = Manifest(
