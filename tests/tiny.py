@@ -32,7 +32,7 @@ WIDTH, INNER, HEADS, LAYERS = 32, 64, 4, 2
 def pretrained() -> Pretrained:
     """Random weights under the names of the real ones, from a fixed seed."""
     words = [*FILLER, *(word for cue in CUES.values() for word in cue), *ROLES, ".", *"abcdefghijklmnopqrstuvwxyz"]
-    fixed = ["[PAD]", *SPECIAL_TOKENS[:3], *(f"[unused{i}]" for i in range(len(ROLES)))]
+    fixed = ["[PAD]", *SPECIAL_TOKENS[:3], "[MASK]", *(f"[unused{i}]" for i in range(len(ROLES)))]
     vocabulary = {token: place for place, token in enumerate(dict.fromkeys([*fixed, *words]))}
     generator = torch.Generator().manual_seed(0)
 

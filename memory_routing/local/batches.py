@@ -13,7 +13,7 @@ from torch import Tensor
 from memory_routing.embedded.encoding import ConversationEncoder, Window
 from memory_routing.example import Example
 
-__all__ = ["Batch", "Encoded", "collate", "encode", "shuffled_batches"]
+__all__ = ["Batch", "Encoded", "collate", "encode", "mask_words", "shuffled_batches"]
 
 _POOL = 8
 """Batches that are drawn together and sorted by length, so that little is padded."""
@@ -94,6 +94,12 @@ def collate(items: Sequence[Encoded]) -> Batch:
         labels=torch.stack([item.labels for item in items]),
         evidence=pad([item.evidence for item in items], batch_first=True),
     )
+
+
+def mask_words(batch: Batch, share: float, mask: int, kept: Tensor) -> Batch:
+    """The batch with about this share of its tokens replaced by the token `mask`, except the tokens `kept` `(K,)`."""
+    hidden = (torch.rand(batch.ids.shape) < share) & batch.mask & ~torch.isin(batch.ids, kept)
+    return attrs.evolve(batch, ids=batch.ids.masked_fill(hidden, mask))
 
 
 def shuffled_batches(items: Sequence[Encoded], size: int, draw: random.Random) -> Iterator[Batch]:

@@ -28,6 +28,8 @@ class LocalConfig:
     """Factor on the rate for each layer further down."""
     weight_decay: float = attrs.field(default=0.01, validator=ge(0.0))
     dropout: float = attrs.field(default=0.1, validator=[ge(0.0), lt(1.0)])
+    masking: float = attrs.field(default=0.1, validator=[ge(0.0), lt(1.0)])
+    """Share of the tokens that are hidden in training, other ones each time, so that no label hangs on one word."""
     evidence_weight: float = attrs.field(default=0.5, validator=ge(0.0))
     """Weight of the loss of the turns against the evidence, beside the conversation's."""
     positive_weight: float = attrs.field(default=2.0, validator=gt(0.0))

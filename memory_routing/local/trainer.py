@@ -15,12 +15,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from memory_routing.conversation import ROLES
 from memory_routing.dataset import Dataset
-from memory_routing.embedded.encoding import ConversationEncoder, make_tokenizer, role_token
+from memory_routing.embedded.encoding import SPECIAL_TOKENS, ConversationEncoder, make_tokenizer, role_token
 from memory_routing.embedded.folder import FORMAT, GRAPH, TAXONOMY, TOKENIZER, Manifest, ModelFolder
 from memory_routing.embedded.runtime import Graph
 from memory_routing.embedded.scoring import ConversationLogits, score
 from memory_routing.errors import TrainingError
-from memory_routing.local.batches import Batch, encode, shuffled_batches
+from memory_routing.local.batches import Batch, encode, mask_words, shuffled_batches
 from memory_routing.local.config import LocalConfig
 from memory_routing.local.encoder import BASE_MODEL, Encoder, Pretrained
 from memory_routing.local.export import export_graph
@@ -36,6 +36,7 @@ __all__ = ["LocalTrainer"]
 
 _STATE: Final = "state.safetensors"
 _MODEL: Final = "model"
+_MASK: Final = "[MASK]"
 _RENDERER: Final = "turn-markers"
 _WARM_UP: Final = 0.1
 _LOG_EVERY: Final = 20
@@ -99,6 +100,7 @@ class _Training:
         self.config, self.pretrained, self.train, self.run = config, pretrained, train, run
         self.tokenizer = _tokenizer(pretrained)
         self.windows = ConversationEncoder(self.tokenizer, config.window)
+        self.special = torch.tensor([self.tokenizer.token_to_id(token) for token in (*SPECIAL_TOKENS, _MASK)])
         items = (encode(example, self.windows) for example in train)
         # A conversation that is context only has nothing to learn from.
         self.items = [item for item in items if item.evidential.any()]
@@ -163,7 +165,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            turns = self.model(batch)
+            turns = self.model(mask_words(batch, self.config.masking, int(self.special[-1]), self.special))
         loss = _loss(turns, batch, self.config)
         if not torch.isfinite(loss):
             raise TrainingError(f"step {step}: the loss is {loss.item()}; lower the learning rate")
