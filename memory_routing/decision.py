@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 import attrs
 
+from memory_routing.errors import TaxonomyError
+from memory_routing.frozen import FrozenMapping
 from memory_routing.labels import LabelSet, Malformed
 from memory_routing.taxonomy import NONE, Category, Horizon, Taxonomy
 
@@ -47,7 +48,11 @@ class Usage:
 
 
 def _frozen(scores: Mapping[str, float] | None) -> Mapping[str, float] | None:
-    return None if scores is None else MappingProxyType(dict(scores))
+    return None if scores is None else FrozenMapping(scores)
+
+
+def _labels(labels: Iterable[ScoredLabel]) -> tuple[ScoredLabel, ...]:
+    return tuple(labels)
 
 
 @attrs.frozen
@@ -56,16 +61,22 @@ class Decision:
 
     `none` is a decision without labels: test it with `store`, not by truth. `malformed` is set where a
     model's answer was no label set; the whole labels of an answer cut by length are kept.
+    Raises `TaxonomyError` for labels of another taxonomy, out of its order or named twice.
     """
 
     taxonomy: Taxonomy = attrs.field(repr=False)
-    labels: tuple[ScoredLabel, ...]
+    labels: tuple[ScoredLabel, ...] = attrs.field(converter=_labels)
     scores: Mapping[str, float] | None = attrs.field(default=None, converter=_frozen, hash=False, repr=False)
     """Probability of every category, where the router has them."""
     router: str = ""
     malformed: Malformed | None = None
     raw: str | None = attrs.field(default=None, repr=False)
     usage: Usage | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # A label set refuses unknown names, disorder and repeats.
+        if LabelSet(self.taxonomy, self.categories).categories != tuple(label.category for label in self.labels):
+            raise TaxonomyError(f"a label's category is not that of taxonomy {self.taxonomy.name}: take it from there")
 
     @property
     def categories(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from memory_routing.decision import Decision
+from memory_routing.errors import TaxonomyError
 from memory_routing.example import Scenario
 from memory_routing.files import write_whole
 from memory_routing.intervals import Estimate, Floats, bootstrap, mean, share
@@ -80,7 +81,8 @@ class ScenarioResult:
         """Turns named rightly, named wrongly, and missed, over all labels; zeros without gold evidence."""
         if self.scenario.evidence is None or self.gold != self.scenario.gold:
             return 0, 0, 0
-        named = {(label.category.name, turn) for label in self.decision.labels for turn in label.evidence or ()}
+        labels = () if self.decision.malformed else self.decision.labels
+        named = {(label.category.name, turn) for label in labels for turn in label.evidence or ()}
         right = {(name, turn) for name, turns in self.scenario.evidence.items() for turn in turns}
         return len(named & right), len(named - right), len(right - named)
 
@@ -111,10 +113,11 @@ class CategoryScore:
 
 @attrs.frozen
 class GroupScore:
-    """Mean F1 and exact match of some scenarios."""
+    """Mean F1, exact match and any match of some scenarios."""
 
     f1: Estimate
     exact: Estimate
+    any_match: Estimate
 
 
 @attrs.frozen
@@ -130,12 +133,13 @@ class Report:
         """`f1`, `exact`, `any_match`, `precision`, `recall`, `macro_f1`, `micro_f1`, `evidence_f1`.
 
         The first five are means over scenarios; macro and micro F1 take `none` as one more category, macro
-        over those that occur in the gold labels.
+        over those that occur in the gold labels. `evidence_f1` has no value for a router that names no turns.
         """
         results = self.results
         size = len(self._classes)
         present = self._counts[:, :, [0, 2]].sum(axis=(0, 2)) > 0
-        evidence = [r.evidence_counts for r in results if r.scenario.evidence is not None]
+        names_turns = any(label.evidence is not None for r in results for label in r.decision.labels)
+        evidence = [r.evidence_counts for r in results if names_turns and r.scenario.evidence is not None]
         return {
             "f1": mean([r.f1 for r in results]),
             "exact": share(sum(r.exact for r in results), len(results)),
@@ -144,7 +148,7 @@ class Report:
             "recall": mean([r.recall for r in results]),
             "macro_f1": bootstrap(
                 self._counts.reshape(len(results), -1),
-                lambda sums: _f1(sums.reshape(*sums.shape[:-1], size, 3))[..., present].mean(axis=-1),
+                lambda sums: _nanmean(_f1(sums.reshape(*sums.shape[:-1], size, 3))[..., present]),
             ),
             "micro_f1": bootstrap(self._counts.sum(axis=1), _f1),
             "evidence_f1": bootstrap(np.array(evidence, dtype=float).reshape(-1, 3), _f1),
@@ -166,11 +170,12 @@ class Report:
 
     @cached_property
     def groups(self) -> dict[str, dict[str, GroupScore]]:
-        """Scores by `difficulty`, by `domain` and by number of gold `labels`."""
+        """Scores by `difficulty`, `domain`, number of gold `labels`, and by each gold `category`."""
         return {
-            "difficulty": self._by(lambda r: r.scenario.difficulty),
-            "domain": self._by(lambda r: r.scenario.domain),
-            "labels": self._by(lambda r: str(len(r.gold))),
+            "difficulty": self._by(lambda r: [r.scenario.difficulty]),
+            "domain": self._by(lambda r: [r.scenario.domain]),
+            "labels": self._by(lambda r: [str(len(r.gold))]),
+            "category": self._by(lambda r: r.gold.names or [NONE]),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -203,42 +208,60 @@ class Report:
         """Hits, false alarms and misses of each class in each scenario, shape `(n, classes, 3)`."""
         counts = np.zeros((len(self.results), len(self._classes), 3))
         for row, result in zip(counts, self.results, strict=True):
-            said = set(result.predicted.names or ([] if result.decision.malformed else [NONE]))
+            said = set() if result.decision.malformed else set(result.predicted.names or [NONE])
             right = set(result.gold.names or [NONE])
             for cell, name in zip(row, self._classes, strict=True):
                 cell[:] = name in said and name in right, name in said - right, name in right - said
         return counts
 
-    def _by(self, key: Callable[[ScenarioResult], str | None]) -> dict[str, GroupScore]:
+    def _by(self, keys: Callable[[ScenarioResult], Iterable[str | None]]) -> dict[str, GroupScore]:
         groups: dict[str, list[ScenarioResult]] = defaultdict(list)
         for result in self.results:
-            name = key(result)
-            if name is not None:
-                groups[name].append(result)
-        return {
-            name: GroupScore(
-                mean([r.f1 for r in groups[name]]), share(sum(r.exact for r in groups[name]), len(groups[name]))
-            )
-            for name in _in_order(groups)
-        }
+            for name in keys(result):
+                if name is not None:
+                    groups[name].append(result)
+        return {name: _group_score(groups[name]) for name in _in_order(groups)}
 
 
 def evaluate(router: Router, scenarios: Sequence[Scenario]) -> Report:
     """Route every scenario and score the decisions.
 
-    Raises `ValueError` without scenarios, and what the router raises.
+    Raises `ValueError` without scenarios, `TaxonomyError` before anything is routed for scenarios of another
+    taxonomy than the router's, and what the router raises.
     """
     if not scenarios:
         raise ValueError("evaluate needs at least one scenario")
+    for i, scenario in enumerate(scenarios):
+        if any(labels.taxonomy != router.taxonomy for labels in scenario.accepted):
+            raise TaxonomyError(
+                f"scenario {i} ({scenario.id}): its labels are of another taxonomy than the router's, "
+                f"{router.taxonomy.name} {router.taxonomy.version}"
+            )
     decisions = router.classify_batch([scenario.conversation for scenario in scenarios])
     results = tuple(ScenarioResult(s, d) for s, d in zip(scenarios, decisions, strict=True))
     return Report(decisions[0].router or type(router).__name__, router.taxonomy, results)
 
 
+def _group_score(results: Sequence[ScenarioResult]) -> GroupScore:
+    return GroupScore(
+        f1=mean([r.f1 for r in results]),
+        exact=share(sum(r.exact for r in results), len(results)),
+        any_match=share(sum(r.any_match for r in results), len(results)),
+    )
+
+
 def _f1(counts: Floats) -> Floats:
-    """F1 from hits, false alarms and misses in the last axis; 0 where there is none of them."""
+    """F1 from hits, false alarms and misses in the last axis; `nan` where there is none of them."""
     hits, false, missed = counts[..., 0], counts[..., 1], counts[..., 2]
-    return np.asarray(2 * hits / np.maximum(2 * hits + false + missed, 1))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(2 * hits / (2 * hits + false + missed))
+
+
+def _nanmean(values: Floats) -> Floats:
+    """Mean over the last axis of what has a value."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1))
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import attrs
 
 from memory_routing.conversation import Conversation
 from memory_routing.errors import DatasetError
+from memory_routing.frozen import FrozenMapping
 from memory_routing.labels import LabelSet
 
 __all__ = ["Annotation", "Evidence", "Example", "Scenario"]
@@ -21,7 +21,7 @@ Evidence = Mapping[str, tuple[int, ...]]
 def _evidence(value: Mapping[str, Sequence[int]] | None) -> Evidence | None:
     if value is None:
         return None
-    return MappingProxyType({name: tuple(sorted(set(turns))) for name, turns in value.items()})
+    return FrozenMapping({name: tuple(sorted(set(turns))) for name, turns in value.items()})
 
 
 @attrs.frozen
@@ -35,14 +35,18 @@ class Annotation:
     evidence: Evidence | None = attrs.field(default=None, converter=_evidence, hash=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.evidence is None:
-            return
-        for name in self.evidence:
-            if name not in self.labels:
-                raise DatasetError(f"evidence for {name}, which is no label of this conversation")
-        for name in self.labels:
-            if not self.evidence.get(name):
-                raise DatasetError(f"no evidence turn for {name}")
+        _check_labels(self.evidence, self.labels)
+
+
+def _check_labels(evidence: Evidence | None, labels: LabelSet) -> None:
+    if evidence is None:
+        return
+    for name in evidence:
+        if name not in labels:
+            raise DatasetError(f"evidence for {name}, which is no label of this conversation")
+    for name in labels:
+        if not evidence.get(name):
+            raise DatasetError(f"no evidence turn for {name}")
 
 
 def _check_turns(evidence: Evidence | None, conversation: Conversation) -> None:
@@ -56,7 +60,7 @@ def _check_turns(evidence: Evidence | None, conversation: Conversation) -> None:
 
 
 def _metadata(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(value))
+    return FrozenMapping(value)
 
 
 @attrs.frozen
@@ -98,7 +102,8 @@ def _accepted(value: Iterable[LabelSet]) -> tuple[LabelSet, ...]:
 class Scenario:
     """A conversation of a benchmark with the label sets that are accepted, the usual one first.
 
-    Raises `DatasetError` where no label set is accepted, or for evidence as in `Example`.
+    `evidence` is that of the first. Raises `DatasetError` where no label set is accepted, or for evidence that
+    `Annotation` or `Example` would refuse.
     """
 
     conversation: Conversation
@@ -111,6 +116,7 @@ class Scenario:
     def __attrs_post_init__(self) -> None:
         if not self.accepted:
             raise DatasetError(f"scenario {self.id}: no accepted label set")
+        _check_labels(self.evidence, self.gold)
         _check_turns(self.evidence, self.conversation)
 
     @property

@@ -6,19 +6,25 @@ import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from memory_routing.errors import BadLine
+from memory_routing.errors import BadLine, DatasetError
 
-__all__ = ["read_bytes", "read_json_lines", "write_json_lines", "write_whole"]
+__all__ = ["parse_json", "read_bytes", "read_json_lines", "write_json_lines", "write_whole"]
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """A file's content, unpacked where its name ends in `.gz`."""
+    """A file's content, unpacked where its name ends in `.gz`. Raises `DatasetError` for a damaged one."""
     data = Path(path).read_bytes()
-    return gzip.decompress(data) if str(path).endswith(".gz") else data
+    if not str(path).endswith(".gz"):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DatasetError(f"{path}: damaged gzip file ({error}); fetch or pack it again") from None
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
@@ -50,19 +56,32 @@ def _umask() -> int:
     return mask
 
 
-def read_json_lines(data: bytes) -> Iterator[tuple[int, Any | BadLine]]:
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8. Raises `ValueError` that says where it is none, and no other error."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if b"\n" in data.strip() else ""
+        raise ValueError(f"not JSON: {error.msg} at {line}column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("not usable: nested too deeply") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"not JSON: {name} is no number of JSON")
+
+
+def read_json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any | BadLine]]:
     """Each line that is not blank, with its 1-based number: its value, or why it is not JSON."""
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            yield number, BadLine(number, f"not UTF-8 at byte {error.start}")
-        except json.JSONDecodeError as error:
-            yield number, BadLine(number, f"not JSON: {error.msg} at column {error.colno}")
-        except RecursionError:
-            yield number, BadLine(number, "not usable: nested too deeply")
+            yield number, parse_json(line)
+        except ValueError as error:
+            yield number, BadLine(number, str(error))
 
 
 def write_json_lines(path: str | Path, rows: Iterable[Any]) -> None:

@@ -57,13 +57,14 @@ def mean(values: Sequence[float]) -> Estimate:
 def bootstrap(counts: Floats, statistic: Callable[[Floats], Floats]) -> Estimate:
     """A statistic of summed counts with its percentile bootstrap interval over the items.
 
-    `counts` has shape `(n, k)`, one row an item. `statistic` maps sums of shape `(..., k)` to `(...)`.
+    `counts` has shape `(n, k)`, one row an item. `statistic` maps sums of shape `(..., k)` to `(...)`, with
+    `nan` where it has no value: a draw without one does not count, and n is 0 where the items have none.
     """
     n = len(counts)
-    if n == 0:
+    value = float(statistic(counts.sum(axis=0))) if n else math.nan
+    if math.isnan(value):
         return Estimate(math.nan, 0, math.nan, math.nan)
     draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    value = float(statistic(counts.sum(axis=0)))
     samples = statistic(draws.astype(np.float64) @ counts)
     low, high = np.nanquantile(samples, [0.025, 0.975])
     return Estimate(value, n, float(low), float(high))

@@ -14,8 +14,8 @@ T = TypeVar("T")
 _SECONDS_BETWEEN_LINES: Final = 30.0
 
 
-def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Pass items on and show on standard error how many of `total` are done."""
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Pass items on and show on standard error how many are done, of `total` where that is known."""
     if sys.stderr.isatty():
         yield from _bar(items, what, total)
         return
@@ -24,10 +24,11 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
         yield item
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)  # noqa: T201
+            of = "" if total is None else f" of {total}"
+            print(f"{what}: {done}{of}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _bar(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+def _bar(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import final
 
 import attrs
 
 from memory_routing.errors import RewardError
+from memory_routing.frozen import FrozenMapping
 from memory_routing.labels import LabelSet, Malformed
 
 __all__ = ["Reward", "RewardFn", "RoutingReward", "set_f1"]
 
 
 def _frozen(value: Mapping[str, float]) -> Mapping[str, float]:
-    return MappingProxyType(dict(value))
+    return FrozenMapping(value)
 
 
 @attrs.frozen
@@ -99,7 +99,7 @@ class RoutingReward(RewardFn):
     - `efficiency`: 1 for up to max(3, |gold|) labels, then 0.7, 0.4 and 0 for one, two and more above it.
     """
 
-    weights: Mapping[str, float] = MappingProxyType({"f1": 0.6, "horizon": 0.2, "scope": 0.1, "efficiency": 0.1})
+    weights: Mapping[str, float] = FrozenMapping({"f1": 0.6, "horizon": 0.2, "scope": 0.1, "efficiency": 0.1})
 
     def components(self, predicted: LabelSet, gold: LabelSet) -> Mapping[str, float]:
         """F1, horizon, scope and efficiency, each in [0, 1]."""

@@ -10,11 +10,13 @@ import math
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -29,6 +31,7 @@ __all__ = ["Finding", "RewardLint", "lint_reward"]
 _MAX_PAIRS: Final = 5_000
 _HASH_SEEDS: Final = (1, 2, 3)
 _HASH_PAIRS: Final = 500
+_LARGER_SETS: Final = 8
 
 LabelPair = tuple[LabelSet, LabelSet]
 
@@ -77,11 +80,14 @@ def lint_reward(
     """Check a reward function and show what it pays for.
 
     `gold` is what it will be used on (the labels of a dataset), for the policies; without it, every label
-    set of up to three labels counts once. Pairs of label sets are tried up to a limit, drawn by `seed`.
+    set of up to three labels counts once. Pairs of label sets are tried up to a limit, drawn by `seed`: of up to
+    three labels, of those in `gold`, and of some larger ones.
     """
-    sets = _label_sets(taxonomy, 3)
-    golds = list(gold) if gold is not None else sets
-    pairs = _pairs(sets, seed)
+    small = _label_sets(taxonomy, 3)
+    golds = list(gold) if gold is not None else small
+    draw = random.Random(seed)
+    sets = list(dict.fromkeys([*small, *golds, *_larger(taxonomy, draw)]))
+    pairs = _pairs(sets, draw)
     errors = _contract_errors(reward, sets, pairs)
     if errors:
         return RewardLint(tuple(errors), (), {})
@@ -101,10 +107,15 @@ def _label_sets(taxonomy: Taxonomy, largest: int) -> list[LabelSet]:
     return [taxonomy.labels(*names) for size in range(largest + 1) for names in combinations(taxonomy.names, size)]
 
 
-def _pairs(sets: Sequence[LabelSet], seed: int) -> list[LabelPair]:
+def _larger(taxonomy: Taxonomy, draw: random.Random) -> list[LabelSet]:
+    """A few sets of every size above three, all labels among them: over-prediction is the classic mistake."""
+    sizes = range(4, len(taxonomy) + 1)
+    return [taxonomy.labels(*draw.sample(taxonomy.names, size)) for size in sizes for _ in range(_LARGER_SETS)]
+
+
+def _pairs(sets: Sequence[LabelSet], draw: random.Random) -> list[LabelPair]:
     if len(sets) ** 2 <= _MAX_PAIRS:
         return [(a, b) for a in sets for b in sets]
-    draw = random.Random(seed)
     return [(draw.choice(sets), draw.choice(sets)) for _ in range(_MAX_PAIRS)]
 
 
@@ -199,11 +210,20 @@ def _hash_seed_errors(reward: RewardFn, pairs: Sequence[LabelPair]) -> list[str]
     return []
 
 
+def _has_guard(script: str) -> bool:
+    return re.search(rb"^if\s+__name__\s*==", Path(script).read_bytes(), re.MULTILINE) is not None
+
+
 def _totals_under(hash_seed: int, reward: RewardFn, pairs: Sequence[LabelPair]) -> list[float]:
     main = sys.modules["__main__"]
     script = getattr(main, "__file__", None) if type(reward).__module__ == "__main__" else None
-    if type(reward).__module__ == "__main__" and script is None:
+    if type(reward).__module__ == "__main__" and (script is None or not Path(script).exists()):
         raise _CannotCheckError("the reward function is defined interactively; move it to a module")
+    if script is not None and not _has_guard(script):
+        raise _CannotCheckError(
+            f"{script} would run as a whole again; move the reward function to a module, "
+            "or what the script does under `if __name__ == '__main__':`"
+        )
     try:
         payload = pickle.dumps((reward, [(p.names, g.names) for p, g in pairs], pairs[0][0].taxonomy))
     except Exception as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from memory_routing.errors import BadLine, TrainingError
-from memory_routing.files import read_json_lines, write_json_lines, write_whole
+from memory_routing.files import parse_json, read_json_lines, write_json_lines, write_whole
 
 __all__ = ["RunFolder"]
 
@@ -30,7 +30,10 @@ class RunFolder:
         told = json.loads(json.dumps(config))
         before = path / CONFIG
         if before.exists():
-            found = json.loads(before.read_bytes())
+            try:
+                found = parse_json(before.read_bytes())
+            except ValueError as error:
+                raise TrainingError(f"{before}: damaged ({error}); delete the run folder and start again") from None
             differing = sorted(key for key in {*told, *found} if told.get(key) != found.get(key))
             if differing:
                 raise TrainingError(
@@ -58,7 +61,7 @@ class RunFolder:
         path = self.path / name
         if not path.exists():
             return []
-        return [row for _, row in read_json_lines(path.read_bytes()) if not isinstance(row, BadLine)]
+        return [row for _, row in read_json_lines(path.read_bytes().splitlines()) if not isinstance(row, BadLine)]
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         with (self.path / name).open("a", encoding="utf-8") as file:

@@ -28,6 +28,9 @@ NONE: Final = "none"
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)+")
 _BULLET = re.compile(r"^(?:[-*•–]\s+|[-*•–](?=\w))")
+_RESERVED_SCOPES: Final = ("none", "mixed")
+"""What `LabelSet.scope` says of no label, and of labels with several scopes."""
+_LONGEST: Final = timedelta(days=36_500)
 _QUOTES = "\"'`“”‘’"
 
 
@@ -61,8 +64,8 @@ class Horizon(Enum):
 class Category:
     """One thing worth remembering.
 
-    `lifetime` is the horizon's unless given. Raises `TaxonomyError` for a name that is not
-    lower-case words joined by dots, or for an empty description.
+    `lifetime`, in whole days, is the horizon's unless given. Raises `TaxonomyError` for a name that is not
+    lower-case words joined by dots, for the scopes `none` and `mixed`, an empty description or another lifetime.
     """
 
     name: str
@@ -75,10 +78,16 @@ class Category:
             raise TaxonomyError(
                 f"category name {self.name!r}: write 'scope.name' in lower-case letters, digits, '_' and '-'"
             )
+        if self.scope in _RESERVED_SCOPES:
+            raise TaxonomyError(f"category {self.name}: {self.scope!r} is no scope of its own; name another")
         if not self.description.strip():
             raise TaxonomyError(f"category {self.name}: give it a description, prompts are made of it")
-        if self.lifetime is not None and self.lifetime <= timedelta(0):
-            raise TaxonomyError(f"category {self.name}: lifetime must be longer than zero")
+        if self.lifetime is None:
+            return
+        if not timedelta(0) < self.lifetime <= _LONGEST or self.lifetime % timedelta(days=1):
+            raise TaxonomyError(
+                f"category {self.name}: a lifetime is 1 to {_LONGEST.days:,} whole days, or none for no end"
+            )
 
     @property
     def scope(self) -> str:
@@ -197,6 +206,8 @@ class Taxonomy:
             return structure(_CONVERTER, tomllib.loads(text), cls)
         except tomllib.TOMLDecodeError as error:
             raise TaxonomyError(f"not valid TOML: {error}") from None
+        except RecursionError:
+            raise TaxonomyError("not usable: nested too deeply") from None
         except ValueError as error:
             raise TaxonomyError(str(error)) from None
 
@@ -204,7 +215,7 @@ class Taxonomy:
     def load(cls, path: str | Path) -> Taxonomy:
         """Read a taxonomy file. Raises `TaxonomyError` naming the file, or `OSError`."""
         try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+            return cls.from_toml(Path(path).read_text(encoding="utf-8-sig"))
         except (TaxonomyError, UnicodeDecodeError) as error:
             raise TaxonomyError(f"{path}: {error}") from None
 
@@ -281,8 +292,8 @@ def _quote(text: str) -> str:
 
 
 def _structure_days(days: object, _: object) -> timedelta | None:
-    if type(days) is not int or days < 0:
-        raise TaxonomyError("lifetime_days is a whole number of days, 0 for no end")
+    if type(days) is not int or not 0 <= days <= _LONGEST.days:
+        raise TaxonomyError(f"lifetime_days is a whole number of days up to {_LONGEST.days:,}, 0 for no end")
     return timedelta(days=days) if days else None
 
 

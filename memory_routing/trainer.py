@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NewType
 
 import attrs
 
 from memory_routing.dataset import Dataset
+from memory_routing.frozen import FrozenMapping
 
 __all__ = ["Checkpoint", "SamplerWeights", "Trainer", "TrainingState"]
 
@@ -21,7 +21,7 @@ SamplerWeights = NewType("SamplerWeights", str)
 
 
 def _config(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(value))
+    return FrozenMapping(value)
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
 from cattrs import Converter, transform_error
+from cattrs.errors import IterableValidationError, IterableValidationNote
 from cattrs.v import format_exception
 
 from memory_routing.errors import MemoryRoutingError
@@ -33,14 +34,32 @@ def strict_converter(*, forbid_extra_keys: bool = True) -> Converter:
         # Left to itself, cattrs takes a text for a list of its letters.
         if not isinstance(value, list):
             raise WireError(f"expected a list, found {_kind(value)}")
-        return [converter.structure(item, get_args(kind)[0]) for item in value]
+        items: list[Any] = []
+        errors: list[Exception] = []
+        for i, item in enumerate(value):
+            try:
+                items.append(converter.structure(item, get_args(kind)[0]))
+            except Exception as error:
+                error.add_note(IterableValidationNote(f"item {i}", i, kind))
+                errors.append(error)
+        if errors:
+            raise IterableValidationError("a list with mistakes", errors, kind)
+        return items
+
+    def structure_tuple(value: Any, kind: Any) -> tuple[Any, ...]:
+        return tuple(structure_list(value, kind))
 
     converter.register_structure_hook_func(_is_list, structure_list)
+    converter.register_structure_hook_func(_is_long_tuple, structure_tuple)
     return converter
 
 
 def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list
+
+
+def _is_long_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
 
 
 def structure(converter: Converter, data: Any, kind: type[T]) -> T:
@@ -78,4 +97,6 @@ def _format(error: BaseException, kind: type | None) -> str:
         return str(error)
     if isinstance(error, KeyError):
         return f"{error.args[0]} is missing"
+    if type(error) is ValueError:
+        return str(error)
     return format_exception(error, kind)

@@ -27,7 +27,7 @@ words = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, 
 
 @st.composite
 def categories(draw: st.DrawFn) -> Category:
-    name = f"{draw(words)}.{draw(words)}"
+    name = f"{draw(words.filter(lambda scope: scope not in ('none', 'mixed')))}.{draw(words)}"
     horizon = draw(st.sampled_from(Horizon))
     lifetimes = st.one_of(st.none(), st.integers(1, 10_000).map(lambda days: timedelta(days=days)))
     return Category(name, draw(texts), horizon, draw(st.one_of(st.just(horizon.lifetime), lifetimes)))

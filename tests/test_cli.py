@@ -88,6 +88,8 @@ def test_classify_a_file(tmp_path: Path) -> None:
         (b" ", "x.txt", "empty text"),
         (b'[{"role": "user"}]', "x.json", "turn 0: 'content' is missing"),
         (b"3", "x.json", "a conversation is a text"),
+        (b"[" * 100_000, "x.json", "nested too deeply"),
+        (b'[{"role": "user"}]', "x.txt", "turn 0: 'content' is missing"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: bytes, name: str, message: str) -> None:
@@ -106,7 +108,8 @@ def test_classify_lines_in_order_with_errors_in_their_place(tmp_path: Path) -> N
         json.dumps({"id": "c", "conversation": [{"role": "boss", "content": "x"}]}),
         json.dumps({"id": "d"}),
         "",
-        json.dumps({"id": "e", "conversation": "x" * 300_000}),
+        "9" * 5000,
+        json.dumps({"scenario_id": "e", "conversation": "x" * 300_000}),
         json.dumps({"id": 6, "conversation": "ok thanks"}),
     ]
     file = tmp_path / "in.jsonl"
@@ -114,14 +117,33 @@ def test_classify_lines_in_order_with_errors_in_their_place(tmp_path: Path) -> N
     done = run("classify", "--jsonl", str(file))
     assert done.returncode == 1
     answers = lines(done)
-    assert [answer["id"] for answer in answers] == ["a", None, "c", "d", "e", 6]
+    assert [answer["id"] for answer in answers] == ["a", None, "c", "d", None, "e", 6]
     assert answers[0]["categories"] == ["company.brand_core"]
     assert "line 2: not JSON" in answers[1]["error"]
     assert "line 3: turn 0: unknown role 'boss'" in answers[2]["error"]
     assert "line 4: expected an object" in answers[3]["error"]
-    assert "300,000 characters" in answers[4]["error"]
-    assert answers[5]["categories"] == ["none"]
+    assert "line 6: " in answers[4]["error"]
+    assert "300,000 characters" in answers[5]["error"]
+    assert answers[6]["categories"] == ["none"]
     assert run("classify", "--jsonl", "-", stdin=file.read_bytes()).stdout == done.stdout
+
+
+def test_a_line_is_answered_when_it_comes() -> None:
+    command = [sys.executable, "-m", "memory_routing", "classify", "--jsonl", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for name in ("a", "b"):
+            process.stdin.write(json.dumps({"id": name, "conversation": FACT}).encode() + b"\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["id"] == name
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_no_lines_is_said() -> None:
+    done = run("classify", "--jsonl", "-")
+    assert (done.returncode, done.stdout, done.stderr.decode().strip()) == (0, b"", "-: no lines in it")
 
 
 def test_lines_that_are_all_well_exit_with_0() -> None:
@@ -141,6 +163,39 @@ def test_lines_on_a_terminal_are_for_reading(tmp_path: Path) -> None:
     assert "{" not in output
 
 
+def test_a_conversation_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "turns.json"
+    file.write_text(json.dumps([{"role": "user", "content": f"{FACT} \x1b]0;owned\x07 \ud800"}]))
+    code, output = on_a_terminal("classify", "--file", str(file))
+    assert code == 0
+    assert "owned" in output
+    assert "\x1b]0" not in output
+    lines_file = tmp_path / "in.jsonl"
+    lines_file.write_text(json.dumps({"id": "a\ud800\x1b[31m", "conversation": FACT}))
+    code, output = on_a_terminal("classify", "--jsonl", str(lines_file))
+    assert code == 0
+    assert "\x1b[31m" not in output
+
+
+def test_turns_through_a_pipe_are_known_as_json() -> None:
+    turns = [{"role": "user", "content": FACT}]
+    expected = lines(run("classify", FACT))
+    for value in (turns, {"id": "a", "conversation": turns}):
+        assert lines(run("classify", "--file", "-", stdin=json.dumps(value).encode())) == expected
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "data.jsonl.gz"
+    marketing.dataset("validation")[:20].write(file)
+    whole = file.read_bytes()
+    for data in (whole[:-20], whole[:50] + b"xxxx" + whole[54:], b"plain"):
+        file.write_bytes(data)
+        for command in (["dataset", "stats"], ["benchmark"]):
+            done = run(*command, str(file))
+            assert done.returncode == 2
+            assert "data.jsonl.gz: damaged gzip file" in done.stderr.decode()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -151,7 +206,12 @@ def test_lines_on_a_terminal_are_for_reading(tmp_path: Path) -> None:
         (["classify", "a", "--model", "absent"], "absent: no model folder"),
         (["classify", "a", "--bogus"], "No such option"),
         (["bogus"], "No such command"),
-        (["benchmark", "absent.json"], "absent.json"),
+        (["benchmark", "absent.json"], "absent.json: there is no such file"),
+        (["benchmark", "."], ".: is a folder; name a file"),
+        (["benchmark", "--out", "."], ". is a folder"),
+        (["dataset", "check", "a", "--similarity", "2"], "--similarity must lie above 0"),
+        (["dataset", "check", "a", "--similarity", "nan"], "--similarity must lie above 0"),
+        (["dataset", "stats", os.devnull], "no examples in it"),
         (["taxonomy", "check", "absent.toml"], "absent.toml"),
         (["dataset", "split", "a.jsonl", "--out", "x", "--fraction", "2"], "between 0 and 1"),
         (["train", "local", "--out", "x", "--train", "a"], "--train and --validation go together"),
@@ -257,7 +317,7 @@ def test_benchmark_of_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0
     (summary,) = lines(done)
     assert summary["summary"]["f1"]["n"] == 25
-    assert set(summary["groups"]) == {"difficulty", "domain", "labels"}
+    assert set(summary["groups"]) == {"difficulty", "domain", "labels", "category"}
     assert "results" not in summary
     assert len(json.loads(report.read_text())["results"]) == 25
     code, output = on_a_terminal("benchmark", str(file))

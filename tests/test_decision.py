@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 
-from memory_routing import MARKETING, Decision, Horizon, LabelSet, ScoredLabel
+from memory_routing import (
+    MARKETING,
+    Category,
+    Decision,
+    Example,
+    Horizon,
+    LabelSet,
+    RoutingReward,
+    ScoredLabel,
+    TaxonomyError,
+)
 
-from .strategies import label_sets
+from .strategies import examples, label_sets
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,6 +40,29 @@ def test_a_decision_says_what_its_labels_say(labels: LabelSet) -> None:
     wire = json.loads(json.dumps(decision.to_dict()))
     assert wire["categories"] == (list(labels) or ["none"])
     assert set(decision.expires_at(NOW)) == set(labels)
+
+
+@given(examples(), label_sets())
+def test_values_can_be_copied_and_sent_to_other_processes(example: Example, labels: LabelSet) -> None:
+    decision = Decision(MARKETING, tuple(ScoredLabel(MARKETING[n], 0.5, (0,)) for n in labels), scores={"a": 0.5})
+    for value in (decision, example, RoutingReward()(labels, labels)):
+        for copied in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value)):
+            assert copied == value
+    with pytest.raises(TypeError):
+        decision.scores["a"] = 1.0  # type: ignore[index]
+
+
+def test_an_impossible_decision_is_refused() -> None:
+    role, brand = ScoredLabel(MARKETING["user.role_context"]), ScoredLabel(MARKETING["company.brand_core"])
+    for labels in ([role, brand], [brand, brand]):
+        with pytest.raises(TaxonomyError, match="out of order or named twice"):
+            Decision(MARKETING, labels)
+    assert Decision(MARKETING, [brand, role]).labels == (brand, role)
+    foreign = Category("company.brand_core", "another", Horizon.SHORT)
+    with pytest.raises(TaxonomyError, match="not that of taxonomy marketing"):
+        Decision(MARKETING, (ScoredLabel(foreign),))
+    with pytest.raises(TaxonomyError, match="no category of taxonomy"):
+        Decision(MARKETING, (ScoredLabel(Category("a.b", "c", Horizon.SHORT)),))
 
 
 def test_horizon_is_that_of_the_label_that_lives_longest() -> None:

@@ -25,6 +25,11 @@ def test_the_readme_shows_the_example_that_runs() -> None:
     assert example.endswith(block)
 
 
+def test_the_command_that_judges_is_the_one_of_the_readme() -> None:
+    (command,) = re.findall(r"Run the tests:\n\n```bash\n(.*?)\n```", README)
+    assert f"\n{command}\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def test_generated_tables_and_outputs_are_up_to_date() -> None:
     run(sys.executable, "benchmarks/tables.py", "--check")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import multiprocessing
 import os
@@ -182,6 +183,14 @@ def test_a_long_conversation_is_its_likeliest_part() -> None:
     assert str(ROUTER.classify("\n".join([filler] * 5))) == "none"
 
 
+@pytest.mark.parametrize("around", [0, 20, 40, 160])
+def test_a_long_turn_is_its_likeliest_part(around: int) -> None:
+    filler = "Can you resize the banner to 300 by 250? " * around
+    decision = ROUTER.classify(f"{filler}Our tone is dry and factual, never an exclamation mark. {filler}")
+    assert decision.categories == ("company.brand_core",)
+    assert decision.labels[0].evidence == (0,)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(marketing.MODEL_FOLDER, tmp_path / "model"))
@@ -206,7 +215,12 @@ def test_a_damaged_file_is_named_with_its_hash(folder: Path, name: str) -> None:
         ({"format": 99}, "format 99, this version reads format 1"),
         ({"window": "wide"}, "expected a whole number, found 'wide'"),
         ({"taxonomy_hash": "0" * 64}, "trained for the taxonomy with hash 0000"),
-        ({"files": {}}, "it lists no model.onnx, taxonomy.toml, tokenizer.json"),
+        ({"files": {}}, "it lists .* and should list model.onnx, taxonomy.toml, tokenizer.json"),
+        ({"files": {"../x": ""}}, r"it lists \.\./x and should list"),
+        ({"window": 2}, "window"),
+        ({"window": 5000}, "window"),
+        ({"rule": {"threshold": 0.0, "evidence_threshold": 0.5}}, "thresholds lie between 0 and 1"),
+        ({"calibration": {"scale": [-1.0] * 12, "offset": [0.0] * 12}}, "scales are positive numbers"),
         ({"calibration": {"scale": [1.0], "offset": [0.0]}}, "calibration is not for 12 categories"),
         ({"surprise": 1}, "surprise"),
     ],
@@ -218,11 +232,24 @@ def test_a_foreign_manifest_is_refused(folder: Path, change: dict[str, object], 
         Router.load(folder)
 
 
+@pytest.mark.parametrize(("name", "message"), [("model.onnx", "cannot be run"), ("tokenizer.json", "no tokenizer")])
+@pytest.mark.parametrize("content", [b"{}", b"\xff", b""])
+def test_a_file_of_another_kind_is_refused_though_its_hash_fits(
+    folder: Path, name: str, message: str, content: bytes
+) -> None:
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "router.json").read_text())
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    (folder / "router.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelError, match=f"{name}: {message}"):
+        Router.load(folder)
+
+
 def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model folder"):
         Router.load(tmp_path)
     (tmp_path / "router.json").write_text("{")
-    with pytest.raises(ModelError, match="damaged, it is not JSON"):
+    with pytest.raises(ModelError, match="damaged, not JSON"):
         Router.load(tmp_path)
     (tmp_path / "router.json").write_text("[]")
     with pytest.raises(ModelError, match="format None"):

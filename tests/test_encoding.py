@@ -95,20 +95,17 @@ def reference(windows: list[Window], outputs: list[np.ndarray], evidential: list
         for i in range(len(window.ids))
     ]
     best = np.full(categories, -np.inf)
-    sums: dict[int, list[np.ndarray]] = {}
-    for turn in range(len(evidential)):
-        rows = [(w, row) for t, w, row in tokens if t == turn]
-        if not rows:
-            continue
-        attention = np.array([row[:categories] for _, row in rows])
-        values = np.array([row[categories:] for _, row in rows])
-        weights = np.exp(attention - attention.max(axis=0))
-        pooled = (weights * values).sum(axis=0) / weights.sum(axis=0)
-        if evidential[turn]:
-            logits[turn] = pooled
-        sums.setdefault(rows[0][0], []).append(logits[turn])
-    for turns in sums.values():
-        best = np.maximum(best, logsumexp(np.array(turns)))
+    for w in range(len(windows)):
+        parts = [np.full(categories, -np.inf)]
+        for turn in np.flatnonzero(evidential):
+            rows = [row for t, v, row in tokens if (t, v) == (turn, w)]
+            if rows:
+                attention = np.array([row[:categories] for row in rows])
+                values = np.array([row[categories:] for row in rows])
+                weights = np.exp(attention - attention.max(axis=0))
+                parts.append((weights * values).sum(axis=0) / weights.sum(axis=0))
+                logits[turn] = np.maximum(logits[turn], parts[-1])
+        best = np.maximum(best, logsumexp(np.array(parts)))
     return ConversationLogits(best, logits)
 
 

@@ -29,6 +29,18 @@ class Stingy(F1):
         return {"f1": 0.9 * set_f1(predicted, gold)}
 
 
+class Overflowing(F1):
+    """Sound up to three labels."""
+
+    def components(self, predicted: LabelSet, gold: LabelSet) -> Mapping[str, float]:
+        return {"f1": set_f1(predicted, gold) - 0.3 * max(0, len(predicted) - len(gold) - 3)}
+
+
+class UnfairToMany(F1):
+    def components(self, predicted: LabelSet, gold: LabelSet) -> Mapping[str, float]:
+        return {"f1": set_f1(predicted, gold) * (0.5 if len(gold) == 4 else 1.0)}
+
+
 class Forgetful(F1):
     calls = 0
 
@@ -73,6 +85,7 @@ def test_a_plain_f1_has_no_findings() -> None:
     [
         (Unbounded(), r"component f1 is 1\.5, outside \[0, 1\]"),
         (Stingy(), r"reward\(gold, gold\) is 0\.9, not 1, for gold = none"),
+        (Overflowing(), r"component f1 is -\S+, outside \[0, 1\]"),
         (Forgetful(), "depends on the order of calls"),
         (HashSeeded(), "depends on the hash seed"),
     ],
@@ -82,6 +95,11 @@ def test_breaches_are_errors(reward: RewardFn, error: str) -> None:
     assert not lint.ok
     assert any(__import__("re").search(error, line) for line in lint.errors)
     assert "error: " in str(lint)
+
+
+def test_gold_that_is_given_is_checked_too() -> None:
+    many = MARKETING.labels(*MARKETING.names[:4])
+    assert lint_reward(UnfairToMany(), MARKETING, [many]).errors[0].startswith("reward(gold, gold) is 0.5, not 1")
 
 
 def test_policies_are_those_of_the_data_given() -> None:
@@ -111,6 +129,14 @@ def test_a_reward_of_a_script_is_checked_under_other_hash_seeds_too(tmp_path: Pa
     done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("no errors")
     assert "skipped" not in done.stdout
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path: Path) -> None:
+    script = SCRIPT.replace('if __name__ == "__main__":', "if True:") + '    open("ran", "a").write("once ")\n'
+    (tmp_path / "mine.py").write_text(script)
+    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (tmp_path / "ran").read_text() == "once "
+    assert "would run as a whole again; move the reward function to a module" in done.stdout.replace("\n", " ")
 
 
 def test_what_cannot_be_checked_is_said() -> None:

@@ -140,6 +140,20 @@ def test_diff() -> None:
             ],
         ),
         (
+            "name = 'a'\nversion = '1'\n[category]\nname = 'a.b'\ndescription = 'x'\nhorizon = 'long'\n",
+            ["expected a list, found an object @ $.categories"],
+        ),
+        (
+            "name = 'a'\nversion = '1'\n[[category]]\nname = 'none.b'\ndescription = 'x'\nhorizon = 'long'\n",
+            ["'none' is no scope of its own"],
+        ),
+        (
+            "name = 'a'\nversion = '1'\n[[category]]\nname = 'a.b'\ndescription = 'x'\nhorizon = 'long'\n"
+            "lifetime_days = 99999999999",
+            ["up to 36,500"],
+        ),
+        ("a = " + "[" * 100_000, ["nested too deeply"]),
+        (
             "name = 'a'\nversion = '1'\n" + 2 * "[[category]]\nname = 'a.b'\ndescription = 'x'\nhorizon = 'long'\n",
             ["twice", "a.b"],
         ),
@@ -152,6 +166,17 @@ def test_bad_files_name_every_mistake_and_its_place(toml: str, messages: list[st
         Taxonomy.load(file)
     for message in [str(file), *messages]:
         assert message in str(error.value)
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(hours=12), timedelta(days=40_000), timedelta(0)])
+def test_a_lifetime_is_whole_days_that_a_calendar_holds(lifetime: timedelta) -> None:
+    with pytest.raises(TaxonomyError, match="whole days"):
+        Category("a.b", "c", Horizon.LONG, lifetime)
+
+
+def test_a_byte_order_mark_is_let_be(tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(MARKETING.to_toml(), encoding="utf-8-sig")
+    assert Taxonomy.load(tmp_path / "t.toml") == MARKETING
 
 
 def test_labels_of_two_taxonomies_do_not_mix() -> None:

@@ -28,15 +28,30 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
 
 
+def _in_words(error: OSError) -> str:
+    """What the system said of a file, with the remedy."""
+    remedies = {
+        FileNotFoundError: "there is no such file; check the path",
+        IsADirectoryError: "is a folder; name a file",
+        NotADirectoryError: "is a file; name a folder",
+        FileExistsError: "is a file; name a folder",
+        PermissionError: "may not be used by you; change its permissions or name another",
+    }
+    name = error.filename2 or error.filename
+    return f"{name}: {remedies.get(type(error), error.strerror)}" if name else str(error)
+
+
 def main() -> None:
     """Run the command line: exit 0 for all well, 1 for some failed, 2 for a command that cannot run."""
     try:
         try:
             app(standalone_mode=True)
-        except (MemoryRoutingError, OSError) as error:
+        except MemoryRoutingError as error:
+            fail(str(error))
+        except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
-            fail(str(error))
+            fail(_in_words(error))
     except BrokenPipeError:
         # The reader has left, as `head` does. Nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

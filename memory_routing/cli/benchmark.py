@@ -9,7 +9,7 @@ import typer
 
 from memory_routing import marketing
 from memory_routing.cli.classify import ModelOption
-from memory_routing.cli.console import emit, say, show_table, to_terminal
+from memory_routing.cli.console import emit, fail, say, show_table, to_terminal
 from memory_routing.evaluation import Report, evaluate
 from memory_routing.intervals import Estimate
 from memory_routing.router import Router
@@ -33,6 +33,8 @@ def benchmark(
     """
     router = Router.load(model)
     chosen = marketing.benchmark() if scenarios is None else read_scenarios(scenarios, router.taxonomy)
+    if out is not None and out.is_dir():
+        fail(f"{out} is a folder; name a file for the report")
     report = evaluate(router, chosen)
     if out is not None:
         report.write(out)
@@ -46,7 +48,7 @@ def _show(report: Report) -> None:
     rows = [(name, _number(e), _interval(e), str(e.n)) for name, e in report.summary.items()]
     show_table(f"{report.router} on {len(report.results)} scenarios", ("", "value", "95 % interval", "n"), rows)
     show_table(
-        "by category",
+        "each category found or not",
         ("category", "support", "precision", "recall", "F1", "95 % interval"),
         [
             (name, str(s.support), _number(s.precision), _number(s.recall), _number(s.f1), _interval(s.f1))
@@ -56,10 +58,13 @@ def _show(report: Report) -> None:
     for kind, groups in report.groups.items():
         if groups:
             show_table(
-                f"by {kind}",
-                (kind, "n", "F1", "95 % interval", "exact", "95 % interval "),
+                f"scenarios by {kind}",
+                (kind, "n", "F1", "95 % interval", "exact", "95 % interval ", "any match"),
                 [
-                    (name, str(g.f1.n), _number(g.f1), _interval(g.f1), _number(g.exact), _interval(g.exact))
+                    (
+                        *(name, str(g.f1.n), _number(g.f1), _interval(g.f1)),
+                        *(_number(g.exact), _interval(g.exact), _number(g.any_match)),
+                    )
                     for name, g in groups.items()
                 ],
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -11,18 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from memory_routing.cli.console import emit, fail, say, show_table, to_terminal
+from memory_routing.cli.console import emit, fail, say, show_table, to_terminal, warn
 from memory_routing.conversation import Conversation
 from memory_routing.decision import Decision
 from memory_routing.errors import BadLine, ConversationError
-from memory_routing.files import read_json_lines
+from memory_routing.files import parse_json, read_json_lines
 from memory_routing.progress import track
 from memory_routing.router import Router
 
 __all__ = ["classify"]
 
 _CHUNK = 64
-"""Conversations that are routed at a time, so that answers flow and memory stays flat."""
+"""Lines of a file that are routed at a time: enough to keep every processor busy."""
+_OPENING = 40
+"""Characters of a conversation that a table shows."""
 
 ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the shipped model if left out.")]
 
@@ -47,9 +48,7 @@ def classify(
     if sum(given is not None for given in (text, file, jsonl)) != 1:
         fail('give exactly one of TEXT, --file and --jsonl, as in: memory-routing classify "We ship on Mondays."')
     if jsonl is not None:
-        lines = _read(jsonl)
-        failed = _route_lines(Router.load(model), lines)
-        raise typer.Exit(1 if failed else 0)
+        raise typer.Exit(_route_lines(Router.load(model), jsonl))
     try:
         conversation = _conversation(text, file)
         decision = Router.load(model).classify(conversation)
@@ -68,45 +67,75 @@ def _read(path: Path) -> bytes:
 def _conversation(text: str | None, file: Path | None) -> Conversation:
     if file is None:
         return Conversation.of(text or "")
+    data = _read(file)
     try:
-        content = _read(file).decode("utf-8-sig")
-        return Conversation.of(json.loads(content) if file.suffix == ".json" else content)
+        if file.suffix.lower() == ".json" or _is_json(data):
+            value = parse_json(data)
+            whole = isinstance(value, dict) and "conversation" in value
+            return Conversation.of(value["conversation"] if whole else value)
+        return Conversation.of(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConversationError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ConversationError(f"{file}: not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
-    except (ConversationError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ConversationError(f"{file}: {error}") from None
 
 
-def _route_lines(router: Router, data: bytes) -> int:
-    """Write one line for each line read, in order; return how many failed."""
-    failed = 0
-    rows = list(read_json_lines(data))
-    write = _say_line if to_terminal() else emit
-    for answer in track(_answers(router, rows), "routing", len(rows)):
-        write(answer)
+def _is_json(data: bytes) -> bool:
+    """Whether it is turns as JSON, which have no telling name when they come through a pipe."""
+    try:
+        return isinstance(parse_json(data), (list, dict))
+    except ValueError:
+        return False
+
+
+def _route_lines(router: Router, path: Path) -> int:
+    """Answer each line, in order; return the exit code."""
+    if str(path) == "-":
+        # A line is answered when it comes, though one at a time.
+        answers = track(_answers(router, sys.stdin.buffer, chunk=1), "routing")
+    else:
+        lines = path.read_bytes().splitlines()
+        answers = track(_answers(router, lines, chunk=_CHUNK), "routing", sum(map(bool, map(bytes.strip, lines))))
+    done = failed = 0
+    shown: list[tuple[str, ...]] = []
+    for conversation, answer in answers:
+        done += 1
         failed += "error" in answer
-    return failed
+        if to_terminal():
+            shown.append(_row(conversation, answer))
+        else:
+            emit(answer)
+    if shown:
+        show_table(f"{done} routed, {failed} failed", ("id", "conversation", "store", "for", "horizon"), shown)
+    if not done:
+        warn(f"{path}: no lines in it")
+    return 1 if failed else 0
 
 
-def _say_line(answer: dict[str, Any]) -> None:
-    said = f"error: {answer['error']}" if "error" in answer else ", ".join(answer["categories"])
-    say(f"{answer['id']}  {said}")
+def _row(conversation: Conversation | None, answer: dict[str, Any]) -> tuple[str, ...]:
+    text = "" if conversation is None else " ".join(conversation.turns[0].text.split())
+    opening = text if len(text) <= _OPENING else f"{text[: _OPENING - 1]}…"
+    name = "" if answer["id"] is None else str(answer["id"])
+    if "error" in answer:
+        return name, opening, f"error: {answer['error']}", "", ""
+    return name, opening, "\n".join(answer["categories"]), answer["scope"], answer["horizon"] or ""
 
 
-def _answers(router: Router, rows: Iterable[tuple[int, Any | BadLine]]) -> Iterator[dict[str, Any]]:
-    remaining = iter(rows)
-    while chunk := list(islice(remaining, _CHUNK)):
-        read = [_line(number, row) for number, row in chunk]
+def _answers(
+    router: Router, lines: Iterable[bytes], chunk: int
+) -> Iterator[tuple[Conversation | None, dict[str, Any]]]:
+    rows = read_json_lines(lines)
+    while taken := list(islice(rows, chunk)):
+        read = [_line(number, row) for number, row in taken]
         good = [item for _, item in read if isinstance(item, Conversation)]
         decisions = iter(_decide(router, good))
         for identity, item in read:
+            conversation = item if isinstance(item, Conversation) else None
             answer = next(decisions) if isinstance(item, Conversation) else item
             if isinstance(answer, Decision):
-                yield {"id": identity, **answer.to_dict()}
+                yield conversation, {"id": identity, **answer.to_dict()}
             else:
-                yield {"id": identity, "error": str(answer)}
+                yield conversation, {"id": identity, "error": str(answer)}
 
 
 def _decide(router: Router, conversations: list[Conversation]) -> list[Decision | ConversationError]:
@@ -127,13 +156,14 @@ def _decide_one(router: Router, conversation: Conversation) -> Decision | Conver
 def _line(number: int, row: Any) -> tuple[Any, Conversation | str]:
     if isinstance(row, BadLine):
         return None, str(row)
+    # The published schema calls it scenario_id.
+    identity = row.get("id", row.get("scenario_id")) if isinstance(row, dict) else None
     if not isinstance(row, dict) or "conversation" not in row:
-        identity = row.get("id") if isinstance(row, dict) else None
         return identity, f"line {number}: expected an object with 'id' and 'conversation'"
     try:
-        return row.get("id"), Conversation.of(row["conversation"])
+        return identity, Conversation.of(row["conversation"])
     except (ConversationError, TypeError) as error:
-        return row.get("id"), f"line {number}: {error}"
+        return identity, f"line {number}: {error}"
 
 
 def _show(conversation: Conversation, decision: Decision) -> None:

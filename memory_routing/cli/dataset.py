@@ -13,6 +13,7 @@ from memory_routing.dataset import Dataset
 from memory_routing.dataset_stats import Spread, dataset_stats
 from memory_routing.duplicates import DEFAULT_SIMILARITY, Pair, find_duplicates, find_leaks
 from memory_routing.scenarios import read_scenarios
+from memory_routing.taxonomy import Taxonomy
 
 __all__ = ["app"]
 
@@ -37,8 +38,12 @@ def check(
 
     Example: memory-routing dataset check conversations.jsonl --against benchmark.jsonl
     """
+    if not 0 < similarity <= 1:
+        fail(f"--similarity must lie above 0 and at most at 1, not {similarity}")
     used = taxonomy_from(taxonomy)
     scan = Dataset.scan(file, used)
+    if not len(scan.dataset) and not scan.bad_lines:
+        fail(f"{file}: no examples in it")
     copies = find_duplicates(scan.dataset, similarity)
     leaks = find_leaks(scan.dataset, read_scenarios(against, used), similarity) if against else None
     faults: list[tuple[str, str]] = [("bad line", str(line)) for line in scan.bad_lines]
@@ -63,7 +68,7 @@ def stats(file: FileArgument, taxonomy: TaxonomyOption = None) -> None:
 
     Example: memory-routing dataset stats conversations.jsonl
     """
-    counted = dataset_stats(Dataset.read(file, taxonomy_from(taxonomy)))
+    counted = dataset_stats(_read(file, taxonomy_from(taxonomy)))
     if not to_terminal():
         emit(counted.to_dict())
         return
@@ -102,7 +107,7 @@ def split(
     whole = Dataset(used, ())
     for file in sorted(files):
         part = file.name.split(".")[0]
-        examples = Dataset.read(file, used)
+        examples = _read(file, used)
         whole += Dataset(used, tuple(attrs.evolve(e, metadata={**e.metadata, "part": part}) for e in examples))
     train, validation = whole.split(fraction, stratum=lambda example: str(example.metadata["part"]), seed=seed)
     train.write(out / "train.jsonl.gz")
@@ -112,6 +117,13 @@ def split(
         say(f"{len(train)} for training and {len(validation)} for validation written to {out}")
     else:
         emit(counts)
+
+
+def _read(file: Path, taxonomy: Taxonomy) -> Dataset:
+    dataset = Dataset.read(file, taxonomy)
+    if not len(dataset):
+        fail(f"{file}: no examples in it")
+    return dataset
 
 
 def _pair(pair: Pair) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+from attrs.validators import ge, le
 
 from memory_routing.embedded.rule import Calibration, DecisionRule
 from memory_routing.errors import ModelError, TaxonomyError
-from memory_routing.files import write_whole
+from memory_routing.files import parse_json, write_whole
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.wire import strict_converter, structure
 
@@ -23,6 +24,8 @@ MANIFEST: Final = "router.json"
 GRAPH: Final = "model.onnx"
 TOKENIZER: Final = "tokenizer.json"
 TAXONOMY: Final = "taxonomy.toml"
+_FILES: Final = frozenset({GRAPH, TOKENIZER, TAXONOMY})
+_REMEDY: Final = "fetch the model again, or train it again"
 
 
 @attrs.frozen
@@ -31,7 +34,7 @@ class Manifest:
 
     format: int
     name: str
-    window: int
+    window: int = attrs.field(validator=[ge(8), le(512)])
     """Tokens that the encoder reads at once."""
     calibration: Calibration
     rule: DecisionRule
@@ -52,7 +55,7 @@ class ModelFolder:
     manifest: Manifest
     taxonomy: Taxonomy
     graph: bytes = attrs.field(repr=False)
-    tokenizer: str = attrs.field(repr=False)
+    tokenizer: bytes = attrs.field(repr=False)
 
     @classmethod
     def read(cls, folder: Path) -> ModelFolder:
@@ -61,22 +64,22 @@ class ModelFolder:
         Raises `ModelError` that names the file, and the hash found and expected, where one is damaged.
         """
         manifest = _manifest(folder)
+        if set(manifest.files) != _FILES:
+            listed, needed = ", ".join(sorted(manifest.files)), ", ".join(sorted(_FILES))
+            raise ModelError(f"{folder / MANIFEST}: it lists {listed} and should list {needed}; {_REMEDY}")
         content = {name: _checked(folder / name, digest) for name, digest in sorted(manifest.files.items())}
-        missing = {GRAPH, TOKENIZER, TAXONOMY} - set(content)
-        if missing:
-            raise ModelError(f"{folder / MANIFEST}: it lists no {', '.join(sorted(missing))}")
         try:
             taxonomy = Taxonomy.from_toml(content[TAXONOMY].decode())
         except (TaxonomyError, UnicodeDecodeError) as error:
-            raise ModelError(f"{folder / TAXONOMY}: {error}") from None
+            raise ModelError(f"{folder / TAXONOMY}: {error}; {_REMEDY}") from None
         if taxonomy.hash != manifest.taxonomy_hash:
             raise ModelError(
                 f"{folder}: trained for the taxonomy with hash {manifest.taxonomy_hash}, "
-                f"but {TAXONOMY} has {taxonomy.hash}"
+                f"but {TAXONOMY} has {taxonomy.hash}; {_REMEDY}"
             )
         if not len(manifest.calibration.scale) == len(manifest.calibration.offset) == len(taxonomy):
-            raise ModelError(f"{folder / MANIFEST}: calibration is not for {len(taxonomy)} categories")
-        return cls(manifest, taxonomy, content[GRAPH], content[TOKENIZER].decode())
+            raise ModelError(f"{folder / MANIFEST}: calibration is not for {len(taxonomy)} categories; {_REMEDY}")
+        return cls(manifest, taxonomy, content[GRAPH], content[TOKENIZER])
 
     @staticmethod
     def write(folder: Path, manifest: Manifest, content: Mapping[str, bytes]) -> None:
@@ -91,28 +94,28 @@ class ModelFolder:
 def _manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        plain = json.loads(path.read_bytes())
+        plain = parse_json(path.read_bytes())
     except OSError:
         raise ModelError(f"{folder}: no model folder, there is no {MANIFEST} to read") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: damaged, it is not JSON ({error})") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: damaged, {error}; {_REMEDY}") from None
     found = plain.get("format") if isinstance(plain, dict) else None
     if found != FORMAT:
         raise ModelError(f"{path}: format {found!r}, this version reads format {FORMAT}; install a version that fits")
     try:
         return structure(_CONVERTER, plain, Manifest)
     except ValueError as error:
-        raise ModelError(f"{path}: {error}") from None
+        raise ModelError(f"{path}: {error}; {_REMEDY}") from None
 
 
 def _checked(path: Path, expected: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError:
-        raise ModelError(f"{path}: missing, its SHA-256 should be {expected}; fetch the model again") from None
+        raise ModelError(f"{path}: missing, its SHA-256 should be {expected}; {_REMEDY}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise ModelError(f"{path}: damaged, SHA-256 is {found} and should be {expected}; fetch the model again")
+        raise ModelError(f"{path}: damaged, SHA-256 is {found} and should be {expected}; {_REMEDY}")
     return data
 
 

@@ -8,22 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from memory_routing.conversation import Conversation, ConversationLike
 from memory_routing.decision import Decision, ScoredLabel, Usage
 from memory_routing.embedded.encoding import ConversationEncoder
-from memory_routing.embedded.folder import ModelFolder
+from memory_routing.embedded.folder import GRAPH, TOKENIZER, ModelFolder
 from memory_routing.embedded.runtime import Graph
 from memory_routing.embedded.scoring import score
-from memory_routing.errors import ConversationError
+from memory_routing.errors import ConversationError, ModelError
 from memory_routing.marketing import MODEL_FOLDER
 from memory_routing.router import Router, as_conversations
 
 __all__ = ["MAX_CHARACTERS", "EmbeddedRouter"]
 
 MAX_CHARACTERS: Final = 250_000
-"""Longest conversation that is routed, in characters: some 60,000 tokens, a few seconds of one core."""
+"""Longest conversation that is routed, in characters: of English some 60,000 tokens, seconds of one core; of scripts
+and chats with a token for each character, up to a minute and a half."""
 
 
 @final
@@ -42,8 +44,26 @@ class EmbeddedRouter(Router):
         self.taxonomy = model.taxonomy
         self.manifest = model.manifest
         """What the model is and where it comes from."""
-        self._encoder = ConversationEncoder(Tokenizer.from_str(model.tokenizer), model.manifest.window)
-        self._graph = Graph(model.graph)
+        self._encoder = ConversationEncoder(self._tokenizer(model), model.manifest.window)
+        self._graph = self._checked_graph(model)
+
+    def _tokenizer(self, model: ModelFolder) -> Tokenizer:
+        try:
+            return Tokenizer.from_buffer(model.tokenizer)
+        except Exception as error:  # the tokenizers library raises nothing narrower
+            raise ModelError(f"{self._folder / TOKENIZER}: no tokenizer ({error}); train the model again") from None
+
+    def _checked_graph(self, model: ModelFolder) -> Graph:
+        try:
+            graph = Graph(model.graph)
+            width = graph(np.zeros(1, dtype=np.int64)).shape[-1]
+        except Exception as error:  # nor does ONNX Runtime
+            raise ModelError(f"{self._folder / GRAPH}: cannot be run ({error}); train the model again") from None
+        if width != 2 * len(model.taxonomy):
+            raise ModelError(
+                f"{self._folder / GRAPH}: {width} outputs, {len(model.taxonomy)} categories need twice as many"
+            )
+        return graph
 
     def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
         """One decision for each conversation, in input order.

@@ -31,25 +31,26 @@ def score(windows: Sequence[Window], outputs: Sequence[Floats], evidential: Sequ
 
     `outputs` has, for each window, `(T, 2C)`: attention logits and values of every category. A turn's logit
     is the mean value of its tokens under the softmax of their attention, label by label (Mullenbach et al.
-    2018). The conversation's is the log-sum-exp over the turns of a window, the highest window counting, so
-    that a long conversation is no likelier to hold a fact than its likeliest part.
+    2018); of a turn divided over windows, its highest part's. The conversation's is the log-sum-exp over the
+    turns of a window, the highest window counting. So neither a long conversation nor a long turn is likelier
+    or less likely to hold a fact than its likeliest part.
     """
     turns = np.concatenate([window.turns for window in windows])
+    owner = np.concatenate([np.full(len(window.turns), i) for i, window in enumerate(windows)])
     tokens = np.concatenate(outputs)
     categories = tokens.shape[1] // 2
-    logits = np.full((len(evidential), categories), -np.inf, dtype=tokens.dtype)
     inside = turns >= 0
-    turns, attention, values = turns[inside], tokens[inside, :categories], tokens[inside, categories:]
-    starts = np.flatnonzero(np.diff(turns, prepend=-1))
-    present = turns[starts]
+    turns, owner, tokens = turns[inside], owner[inside], tokens[inside]
+    attention, values = tokens[:, :categories], tokens[:, categories:]
+    starts = np.flatnonzero(np.diff(turns, prepend=-1) | np.diff(owner, prepend=-1))
     lengths = np.diff(np.append(starts, len(turns)))
     weights = np.exp(attention - np.repeat(np.maximum.reduceat(attention, starts), lengths, axis=0))
-    pooled = np.add.reduceat(weights * values, starts) / np.add.reduceat(weights, starts)
-    logits[present] = pooled
-    logits[~np.asarray(evidential, dtype=bool)] = -np.inf
-    # A turn divided over windows counts in the one where it begins.
-    first = np.concatenate([np.full(len(window.turns), i) for i, window in enumerate(windows)])[inside][starts]
-    per_window = [logsumexp(logits[present[first == i]]) for i in range(len(windows)) if (first == i).any()]
+    parts = np.add.reduceat(weights * values, starts) / np.add.reduceat(weights, starts)
+    turns, owner = turns[starts], owner[starts]
+    parts[~np.asarray(evidential, dtype=bool)[turns]] = -np.inf
+    logits = np.full((len(evidential), categories), -np.inf, dtype=tokens.dtype)
+    np.maximum.at(logits, turns, parts)
+    per_window = [logsumexp(parts[owner == i]) for i in np.unique(owner)]
     return ConversationLogits(np.max(per_window, axis=0), logits)
 
 

@@ -3,6 +3,7 @@
 from memory_routing.errors import MissingExtraError
 
 try:
+    import onnx  # noqa: F401
     import safetensors  # noqa: F401
     import torch  # noqa: F401
 except ImportError as error:

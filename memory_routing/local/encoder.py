@@ -47,6 +47,8 @@ class Pretrained:
             vocabulary = json.loads((folder / "tokenizer.json").read_bytes())["model"]["vocab"]
         except OSError as error:
             raise TrainingError(f"{folder}: not the encoder {BASE_MODEL}: {error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{folder}: a damaged encoder, config.json or tokenizer.json: {error!r}") from None
         digest = hashlib.sha256(data).hexdigest()
         if digest != _WEIGHTS_SHA256:
             raise TrainingError(

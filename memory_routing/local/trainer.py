@@ -63,6 +63,7 @@ class LocalTrainer(Trainer):
         another run.
         """
         _check(train, validation)
+        pretrained = Pretrained.read(self._encoder_folder)
         run = RunFolder(
             run_dir,
             {
@@ -73,7 +74,7 @@ class LocalTrainer(Trainer):
                 "validation": validation.hash,
             },
         )
-        training = _Training(self.config, Pretrained.read(self._encoder_folder), train, run)
+        training = _Training(self.config, pretrained, train, run)
         training.resume()
         training.finish()
         return training.export(validation)
