@@ -183,11 +183,19 @@ def test_a_long_conversation_is_its_likeliest_part() -> None:
     assert str(ROUTER.classify("\n".join([filler] * 5))) == "none"
 
 
-@pytest.mark.parametrize("around", [0, 20, 40, 160])
-def test_a_long_turn_is_its_likeliest_part(around: int) -> None:
+@pytest.mark.parametrize("around", [0, 5, 10, 15, 20, 40, 160])
+@pytest.mark.parametrize(
+    ("fact", "category"),
+    [
+        ("Our tone is dry and factual, never an exclamation mark.", "company.brand_core"),
+        ("The March webinar brought 212 leads at 34 dollars each.", "company.performance_context"),
+        ("I'm head of growth with a team of six.", "user.role_context"),
+    ],
+)
+def test_a_long_turn_is_its_likeliest_part(around: int, fact: str, category: str) -> None:
     filler = "Can you resize the banner to 300 by 250? " * around
-    decision = ROUTER.classify(f"{filler}Our tone is dry and factual, never an exclamation mark. {filler}")
-    assert decision.categories == ("company.brand_core",)
+    decision = ROUTER.classify(f"{filler}{fact} {filler}")
+    assert decision.categories == (category,)
     assert decision.labels[0].evidence == (0,)
 
 

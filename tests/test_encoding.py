@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,8 +22,8 @@ TOKENIZER = make_tokenizer({token: place for place, token in enumerate(VOCABULAR
 ID = {token: place for place, token in enumerate(VOCABULARY)}
 
 
-def encoder(window: int) -> ConversationEncoder:
-    return ConversationEncoder(TOKENIZER, window)
+def encoder(window: int, part: int = 10_000) -> ConversationEncoder:
+    return ConversationEncoder(TOKENIZER, window, part)
 
 
 def test_a_foreign_tokenizer_is_refused() -> None:
@@ -36,9 +38,9 @@ def turn_tokens(windows: list[Window], turn: int) -> list[int]:
     return [i for i in ids if VOCABULARY[i] not in SPECIAL_TOKENS or VOCABULARY[i] == "[UNK]"]
 
 
-@given(conversations, st.integers(8, 40))
-def test_every_token_is_in_exactly_one_window(conversation: Conversation, size: int) -> None:
-    windows = encoder(size).windows(conversation)
+@given(conversations, st.integers(8, 40), st.integers(1, 40))
+def test_every_token_is_in_exactly_one_window(conversation: Conversation, size: int, part: int) -> None:
+    windows = encoder(size, part).windows(conversation)
     for window in windows:
         assert 2 < len(window.ids) <= size
         assert len(window.ids) == len(window.turns)
@@ -73,6 +75,11 @@ def test_a_turn_too_long_is_divided_at_sentences_then_at_words() -> None:
     assert [len(w.ids) for w in encoder(8).windows(word)] == [8, 8]
 
 
+def test_parts_of_a_turn_share_a_window() -> None:
+    (window,) = encoder(40, 4).windows(Conversation.of("a b. c d. e"))
+    assert window.turns.tolist() == [-1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, -1]
+
+
 def test_a_text_cannot_spell_a_special_token() -> None:
     (window,) = encoder(64).windows(Conversation.of("[SEP] [USER] [CLS]"))
     special = {ID[token] for token in ("[SEP]", "[USER]", "[CLS]")}
@@ -97,11 +104,10 @@ def reference(windows: list[Window], outputs: list[np.ndarray], evidential: list
     best = np.full(categories, -np.inf)
     for w in range(len(windows)):
         parts = [np.full(categories, -np.inf)]
-        for turn in np.flatnonzero(evidential):
-            rows = [row for t, v, row in tokens if (t, v) == (turn, w)]
-            if rows:
-                attention = np.array([row[:categories] for row in rows])
-                values = np.array([row[categories:] for row in rows])
+        for turn, run in groupby((item for item in tokens if item[1] == w), key=lambda item: item[0]):
+            if turn >= 0 and evidential[turn]:
+                rows = np.array([row for _, _, row in run])
+                attention, values = rows[:, :categories], rows[:, categories:]
                 weights = np.exp(attention - attention.max(axis=0))
                 parts.append((weights * values).sum(axis=0) / weights.sum(axis=0))
                 logits[turn] = np.maximum(logits[turn], parts[-1])
@@ -109,9 +115,9 @@ def reference(windows: list[Window], outputs: list[np.ndarray], evidential: list
     return ConversationLogits(best, logits)
 
 
-@given(conversations, st.integers(8, 60), st.integers(0, 1000))
-def test_pooling_is_what_it_says(conversation: Conversation, size: int, seed: int) -> None:
-    windows = encoder(size).windows(conversation)
+@given(conversations, st.integers(8, 60), st.integers(1, 60), st.integers(0, 1000))
+def test_pooling_is_what_it_says(conversation: Conversation, size: int, part: int, seed: int) -> None:
+    windows = encoder(size, part).windows(conversation)
     rng = np.random.default_rng(seed)
     outputs = [rng.normal(size=(len(w.ids), 6)) for w in windows]
     evidential = [not turn.is_context for turn in conversation.turns]

@@ -16,7 +16,7 @@ PACKAGE = Path(memory_routing.__file__).parent
 
 # From the bottom up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["errors"],
+    ["errors", "frozen"],
     ["wire", "files", "progress", "intervals", "labels", "conversation", "runs"],
     ["taxonomy"],
     ["decision", "example", "prompt"],

@@ -1,8 +1,8 @@
 """Conversations as token windows: the same for training and for routing.
 
-A window is `[CLS]` and then whole turns, each opened by a marker of its role and closed by `[SEP]`. What does
-not fit is never cut off: long conversations fill several windows, and a turn longer than a window is divided
-at the ends of sentences, else between words.
+A window is `[CLS]` and then whole turns, each opened by a marker of its role and closed by `[SEP]`. A turn longer
+than most is divided at the ends of sentences, else between words, and its parts stand like turns. What does
+not fit is never cut off: long conversations fill several windows.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ Ids = NDArray[np.int64]
 
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s|\n")
 _NO_TURN: Final = -1
+_LONGEST_PART: Final = 64
+"""Tokens of a turn that are pooled together: the mean over a longer text would drown one sentence of it."""
 
 
 def role_token(role: Role) -> str:
@@ -48,21 +50,22 @@ def make_tokenizer(vocabulary: Mapping[str, int]) -> Tokenizer:
 
 @attrs.frozen(eq=False)
 class Window:
-    """Tokens that the encoder reads at once: `ids` `(T,)` and the turn of each token `(T,)`, -1 for none."""
+    """Tokens that the encoder reads at once: `ids` `(T,)` and the turn of each token `(T,)`, -1 between parts."""
 
     ids: Ids
     turns: Ids
 
 
 class ConversationEncoder:
-    """Turns conversations into windows of at most `window` tokens.
+    """Turns conversations into windows of at most `window` tokens; `part` is the most that one turn is read as.
 
     Raises `ModelError` for a tokenizer that lacks one of `SPECIAL_TOKENS`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, window: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, window: int, part: int = _LONGEST_PART) -> None:
         self._tokenizer = tokenizer
         self._window = window
+        self._part = min(part, window - len(("[CLS]", "marker", "[SEP]")))
         self._id = _special_ids(tokenizer)
 
     def windows(self, conversation: Conversation) -> list[Window]:
@@ -80,10 +83,9 @@ class ConversationEncoder:
 
     def _pieces(self, conversation: Conversation) -> Iterator[tuple[list[int], int]]:
         """Marker, text and `[SEP]` of each turn, or of each part of a turn that is too long."""
-        room = self._window - len(("[CLS]", "marker", "[SEP]"))
         for number, turn in enumerate(conversation.turns):
             encoding = self._tokenizer.encode(_encodable(turn.text), add_special_tokens=False)
-            for part in _parts(encoding.ids, encoding.offsets, turn.text, room):
+            for part in _parts(encoding.ids, encoding.offsets, turn.text, self._part):
                 yield [self._id[role_token(turn.role)], *part, self._id["[SEP]"]], number
 
 

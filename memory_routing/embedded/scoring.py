@@ -31,18 +31,20 @@ def score(windows: Sequence[Window], outputs: Sequence[Floats], evidential: Sequ
 
     `outputs` has, for each window, `(T, 2C)`: attention logits and values of every category. A turn's logit
     is the mean value of its tokens under the softmax of their attention, label by label (Mullenbach et al.
-    2018); of a turn divided over windows, its highest part's. The conversation's is the log-sum-exp over the
-    turns of a window, the highest window counting. So neither a long conversation nor a long turn is likelier
-    or less likely to hold a fact than its likeliest part.
+    2018); of a divided turn, its highest part's. The conversation's is the log-sum-exp over the parts of a window,
+    the highest window counting. So neither a long conversation nor a long turn is likelier or less likely
+    to hold a fact than its likeliest part.
     """
     turns = np.concatenate([window.turns for window in windows])
     owner = np.concatenate([np.full(len(window.turns), i) for i, window in enumerate(windows)])
     tokens = np.concatenate(outputs)
     categories = tokens.shape[1] // 2
     inside = turns >= 0
+    # Every window opens and every part closes with a token of no turn.
+    part = np.cumsum(~inside)[inside]
     turns, owner, tokens = turns[inside], owner[inside], tokens[inside]
     attention, values = tokens[:, :categories], tokens[:, categories:]
-    starts = np.flatnonzero(np.diff(turns, prepend=-1) | np.diff(owner, prepend=-1))
+    starts = np.flatnonzero(np.diff(part, prepend=-1))
     lengths = np.diff(np.append(starts, len(turns)))
     weights = np.exp(attention - np.repeat(np.maximum.reduceat(attention, starts), lengths, axis=0))
     parts = np.add.reduceat(weights * values, starts) / np.add.reduceat(weights, starts)

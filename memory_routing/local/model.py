@@ -17,7 +17,8 @@ MASKED = -1e4
 class TurnModel(nn.Module):
     """Encoder and two linear heads: how much a token counts for a label, and what it says of it.
 
-    `embedded.scoring` pools the same outputs in numpy.
+    `embedded.scoring` pools the same outputs in numpy. It takes the parts of a divided turn one by one, and training,
+    which sees few of them, takes them together.
     """
 
     def __init__(self, encoder: Encoder, categories: int, dropout: float) -> None:
