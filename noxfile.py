@@ -83,7 +83,7 @@ def package(session: nox.Session) -> None:
             session.error(f"the wheel lacks {needed}")
     if wheel.stat().st_size > LARGEST_WHEEL:
         session.error(f"the wheel has {wheel.stat().st_size / 1e6:.1f} MB")
-    bare = Path(session.create_tmp()) / "bare"
+    bare = Path(session.create_tmp()).absolute() / "bare"
     session.run("python", "-m", "venv", "--clear", str(bare))
     python = str(bare / "bin" / "python")
     session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
