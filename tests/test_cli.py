@@ -308,6 +308,12 @@ def test_dataset_check(tmp_path: Path) -> None:
     found = run("dataset", "check", str(file), "--against", str(file.with_name("bench.jsonl")))
     assert found.returncode == 1
     assert [row.get("fault") for row in lines(found)] == ["bad line", "duplicate", "leak", None]
+    other = file.with_name("bench.jsonl")
+    found = run("dataset", "check", str(file), str(other))
+    assert [row.get("fault") for row in lines(found)] == ["bad line", "duplicate", "duplicate", None]
+    assert lines(found)[0]["where"].startswith(f"{file}: line 22")
+    counted = run("dataset", "stats", str(other), str(other))
+    assert lines(counted)[0]["examples"] == 2
 
 
 def test_benchmark_of_a_file(tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Check, count and split labelled conversations.", no_args_is_help=True, rich_markup_mode=None)
 
-FileArgument = Annotated[Path, typer.Argument(help="JSON lines in the published schema (.gz too).")]
+FilesArgument = Annotated[list[Path], typer.Argument(help="JSON lines in the published schema (.gz too).")]
 
 
 @app.command()
 def check(
-    file: FileArgument,
+    files: FilesArgument,
     taxonomy: TaxonomyOption = None,
-    against: Annotated[Path | None, typer.Option(help="Benchmark that must not share text with the file.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Benchmark that must not share text with the files.")] = None,
     similarity: Annotated[float, typer.Option(help="Jaccard similarity from which text counts as shared.")] = (
         DEFAULT_SIMILARITY
     ),
@@ -41,34 +41,43 @@ def check(
     if not 0 < similarity <= 1:
         fail(f"--similarity must lie above 0 and at most at 1, not {similarity}")
     used = taxonomy_from(taxonomy)
-    scan = Dataset.scan(file, used)
-    if not len(scan.dataset) and not scan.bad_lines:
-        fail(f"{file}: no examples in it")
-    copies = find_duplicates(scan.dataset, similarity)
-    leaks = find_leaks(scan.dataset, read_scenarios(against, used), similarity) if against else None
-    faults: list[tuple[str, str]] = [("bad line", str(line)) for line in scan.bad_lines]
+    whole = Dataset(used, ())
+    faults: list[tuple[str, str]] = []
+    for file in files:
+        scan = Dataset.scan(file, used)
+        if not len(scan.dataset) and not scan.bad_lines:
+            fail(f"{file}: no examples in it")
+        whole += scan.dataset
+        place = f"{file}: " if len(files) > 1 else ""
+        faults += [("bad line", f"{place}{line}") for line in scan.bad_lines]
+    copies = find_duplicates(whole, similarity)
+    leaks = find_leaks(whole, read_scenarios(against, used), similarity) if against else None
     faults += [("contradiction", _pair(pair)) for pair in copies.conflicts]
     faults += [("duplicate", _pair(pair)) for pair in copies.redundant]
     faults += [("leak", _pair(pair)) for pair in (*leaks.exact, *leaks.near)] if leaks else []
     if to_terminal():
         if faults:
             show_table("faults", ("fault", "where"), faults)
-        say(f"{len(scan.dataset)} examples read, {len(copies.contrasts)} contrast pairs, {len(faults)} faults")
+        say(f"{len(whole)} examples read, {len(copies.contrasts)} contrast pairs, {len(faults)} faults")
     else:
         for fault, where in faults:
             emit({"fault": fault, "where": where})
-        emit({"examples": len(scan.dataset), "contrast_pairs": len(copies.contrasts), "faults": len(faults)})
+        emit({"examples": len(whole), "contrast_pairs": len(copies.contrasts), "faults": len(faults)})
     if faults:
         raise typer.Exit(1)
 
 
 @app.command()
-def stats(file: FileArgument, taxonomy: TaxonomyOption = None) -> None:
+def stats(files: FilesArgument, taxonomy: TaxonomyOption = None) -> None:
     """Show balance, lengths and the commonest label pairs.
 
     Example: memory-routing dataset stats conversations.jsonl
     """
-    counted = dataset_stats(_read(file, taxonomy_from(taxonomy)))
+    used = taxonomy_from(taxonomy)
+    whole = Dataset(used, ())
+    for file in files:
+        whole += _read(file, used)
+    counted = dataset_stats(whole)
     if not to_terminal():
         emit(counted.to_dict())
         return
