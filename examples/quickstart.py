@@ -7,7 +7,7 @@ from memory_routing import Router
 decision = Router.load().classify(
     """USER: Our brand voice is professional but approachable. Think Harvard Business Review meets Slack.
 ASSISTANT: So authoritative content with a conversational tone?
-USER: Exactly. We never use jargon without explaining it. And for me personally: always bullets, never paragraphs."""
+USER: Exactly. We want 500 trial sign-ups by the end of June. And for me personally: always bullets, no paragraphs."""
 )
 print(decision, "| for:", decision.scope, "| how long:", decision.horizon.value if decision.horizon else None)
 for label in decision.labels:

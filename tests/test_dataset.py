@@ -144,17 +144,17 @@ def test_stats() -> None:
 
 def test_the_packaged_dataset_is_what_the_card_says() -> None:
     train, validation = marketing.dataset("train"), marketing.dataset("validation")
-    assert (len(train), len(validation)) == (4631, 817)
+    assert (len(train), len(validation)) == (6926, 1227)
     assert not {e.group for e in train} & {e.group for e in validation}
     assert not {e.hash for e in train} & {e.hash for e in validation}
     parts = Counter(str(e.metadata["part"]) for e in (*train, *validation))
     held = Counter(str(e.metadata["part"]) for e in validation)
-    assert len(parts) == 26
+    assert len(parts) == 46
     for name, n in parts.items():
         assert held[name] / n == pytest.approx(0.15, abs=0.015)
     assert all(e.annotation.evidence is not None for e in (*train, *validation))
     card = (Path(marketing.__file__).parent / "DATA_CARD.md").read_text(encoding="utf-8")
-    for fact in ("5,448", "4,631", "817", "200", "no human annotators", "language model"):
+    for fact in ("8,153", "6,926", "1,227", "200", "no human annotators", "language model"):
         assert fact in card
 
 

@@ -15,7 +15,7 @@ class LocalConfig:
     They were chosen on validation data; `docs/explanation/embedded-model.md` has the comparison.
     """
 
-    epochs: int = attrs.field(default=6, validator=ge(1))
+    epochs: int = attrs.field(default=5, validator=ge(1))
     """Passes of each member over the training data."""
     members: int = attrs.field(default=3, validator=ge(1))
     """Runs from the same start in different order; the mean of their weights is exported (Wortsman et al. 2022)."""

@@ -2,7 +2,7 @@
 
 Inputs of the products are quantised as they come, with one scale for the whole tensor, so that a few large features
 would leave the others few steps. SmoothQuant (Xiao et al. 2023) moves their size into the weights, which have a
-scale for each column: on the validation data it brings int8 back to float32 (`docs/results/model_choice.json`).
+scale for each column: on the validation data it brings int8 back to float32 (`docs/results/model_choice.md`).
 """
 
 from __future__ import annotations
