@@ -54,9 +54,9 @@ def core(session: nox.Session) -> None:
 
 @nox.session
 def full(session: nox.Session) -> None:
-    """Tests of an installation with every extra."""
+    """Tests of an installation with every extra, and against the cookbook of the service that is trained on."""
     install_everything(session)
-    session.install(*groups("test"))
+    session.install(*groups("test", "oracle"))
     session.run("pytest", *session.posargs, env={"HF_HUB_OFFLINE": "1"})
 
 

@@ -19,6 +19,7 @@ from memory_routing import (
     Taxonomy,
     Turn,
 )
+from memory_routing.datums import PolicyDatum
 
 # No surrogates: they are tested apart, where they matter.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=80).filter(lambda text: text.strip())
@@ -72,3 +73,13 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     others = draw(st.lists(label_sets(), max_size=2))
     difficulty = draw(st.sampled_from(["easy", "medium", "hard", None]))
     return Scenario(conversation, (annotation.labels, *others), draw(words), annotation.evidence, difficulty)
+
+
+tokens = st.lists(st.integers(0, 1000), min_size=1, max_size=12)
+
+
+@st.composite
+def policy_datums(draw: st.DrawFn) -> PolicyDatum:
+    own = draw(tokens)
+    said = draw(st.lists(st.floats(-20, 0, width=32), min_size=len(own), max_size=len(own)))
+    return PolicyDatum(draw(tokens), own, said, draw(st.floats(-2, 2, width=32)))

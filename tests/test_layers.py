@@ -21,6 +21,7 @@ LAYERS = [
     ["taxonomy"],
     ["decision", "example", "prompt"],
     ["reward", "renderer", "router", "dataset", "teacher"],
+    ["datums", "advantages", "divergence"],
     ["trainer", "scenarios", "reward_lint", "reward_probe", "dataset_stats"],
     ["duplicates", "evaluation", "marketing"],
     ["embedded"],
