@@ -73,7 +73,9 @@ def docs(session: nox.Session) -> None:
 def package(session: nox.Session) -> None:
     """The wheel: what is in it, what it brings along, and whether it works where nothing else is."""
     session.install("build", "twine")
-    out = Path(session.create_tmp()) / "dist"
+    # Absolute, for the last command runs in another folder.
+    tmp = Path(session.create_tmp()).absolute()
+    out, bare = tmp / "dist", tmp / "bare"
     session.run("python", "-m", "build", "--outdir", str(out), silent=True)
     session.run("twine", "check", "--strict", *map(str, out.iterdir()))
     wheel = next(out.glob("*.whl"))
@@ -83,7 +85,6 @@ def package(session: nox.Session) -> None:
             session.error(f"the wheel lacks {needed}")
     if wheel.stat().st_size > LARGEST_WHEEL:
         session.error(f"the wheel has {wheel.stat().st_size / 1e6:.1f} MB")
-    bare = Path(session.create_tmp()).absolute() / "bare"
     session.run("python", "-m", "venv", "--clear", str(bare))
     python = str(bare / "bin" / "python")
     session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)

@@ -80,9 +80,13 @@ class AlignedDatum:
         return len(self.inputs)
 
 
+def _own(datum: SupervisedDatum | PolicyDatum) -> tuple[int, ...]:
+    return datum.target if isinstance(datum, SupervisedDatum) else datum.completion
+
+
 def align(datum: SupervisedDatum | PolicyDatum) -> AlignedDatum:
     """Shift by one: inputs are all tokens but the last, targets all but the first."""
-    own = datum.target if isinstance(datum, SupervisedDatum) else datum.completion
+    own = _own(datum)
     tokens = np.array([*datum.prompt, *own], dtype=np.int64)
 
     def on_own(values: Iterable[float]) -> Floats:
@@ -106,7 +110,7 @@ def align_all(
         raise TrainingError("the batch has no datum")
     aligned = []
     for index, datum in enumerate(datums):
-        own = datum.target if isinstance(datum, SupervisedDatum) else datum.completion
+        own = _own(datum)
         size = f"datum {index} with {len(datum.prompt)} prompt and {len(own)} own tokens"
         largest = max(*datum.prompt, *own)
         if vocabulary is not None and largest >= vocabulary:

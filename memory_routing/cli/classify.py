@@ -69,23 +69,24 @@ def _conversation(text: str | None, file: Path | None) -> Conversation:
         return Conversation.of(text or "")
     data = _read(file)
     try:
-        if file.suffix.lower() == ".json" or _is_json(data):
-            value = parse_json(data)
-            whole = isinstance(value, dict) and "conversation" in value
-            return Conversation.of(value["conversation"] if whole else value)
-        return Conversation.of(data.decode("utf-8-sig"))
+        return Conversation.of(_turns(data, told=file.suffix.lower() == ".json"))
     except UnicodeDecodeError as error:
         raise ConversationError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except (ValueError, TypeError) as error:
         raise ConversationError(f"{file}: {error}") from None
 
 
-def _is_json(data: bytes) -> bool:
-    """Whether it is turns as JSON, which have no telling name when they come through a pipe."""
+def _turns(data: bytes, *, told: bool) -> Any:
+    """Turns as JSON, which have no name that has `told` so when they come through a pipe, or else the text."""
     try:
-        return isinstance(parse_json(data), (list, dict))
+        value = parse_json(data)
     except ValueError:
-        return False
+        if told:
+            raise
+        return data.decode("utf-8-sig")
+    if isinstance(value, dict) and "conversation" in value:
+        return value["conversation"]
+    return value if told or isinstance(value, (list, dict)) else data.decode("utf-8-sig")
 
 
 def _route_lines(router: Router, path: Path) -> int:
