@@ -1,11 +1,13 @@
-"""A mapping that cannot be changed, for the fields of immutable values."""
+"""Immutable values: a mapping that cannot be changed, and the way from a value to plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["FrozenMapping"]
+import attrs
+
+__all__ = ["FrozenMapping", "plain"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -33,3 +35,14 @@ class FrozenMapping(Mapping[K, V]):
 
     def __repr__(self) -> str:
         return repr(self._items)
+
+
+def plain(value: Any) -> Any:
+    """What `json` writes, of attrs values, mappings and sequences in each other."""
+    if attrs.has(type(value)):
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -11,15 +11,17 @@ from typing import Any, Final
 from memory_routing.errors import BadLine, TrainingError
 from memory_routing.files import parse_json, read_json_lines, write_json_lines, write_whole
 
-__all__ = ["RunFolder"]
+__all__ = ["CHECKPOINTS", "METRICS", "SAMPLES", "TAXONOMY", "RunFolder", "read_rows"]
 
 CONFIG: Final = "config.json"
 METRICS: Final = "metrics.jsonl"
 CHECKPOINTS: Final = "checkpoints.jsonl"
+SAMPLES: Final = "samples.jsonl"
+TAXONOMY: Final = "taxonomy.toml"
 
 
 class RunFolder:
-    """A folder that holds one run: `config.json`, `metrics.jsonl` and `checkpoints.jsonl`.
+    """A folder that holds one run: `config.json`, `metrics.jsonl`, `checkpoints.jsonl` and `samples.jsonl`.
 
     Opening it again with the same configuration goes on with the run. Raises `TrainingError` where it holds
     a run of another configuration.
@@ -50,21 +52,30 @@ class RunFolder:
         """Append a row to the registry of checkpoints."""
         self._append(CHECKPOINTS, row)
 
+    def record_samples(self, **row: Any) -> None:
+        """Append a row to the rollouts that are kept to look at."""
+        self._append(SAMPLES, row)
+
     def keep(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         """Drop the rows of steps that a killed run did after its last state and that will be done again."""
-        for name in (METRICS, CHECKPOINTS):
+        for name in (METRICS, CHECKPOINTS, SAMPLES):
             if (self.path / name).exists():
                 write_json_lines(self.path / name, [row for row in self.rows(name) if wanted(row)])
 
     def rows(self, name: str = METRICS) -> list[dict[str, Any]]:
         """The rows of a file; a last line that a kill cut short is left out."""
-        path = self.path / name
-        if not path.exists():
-            return []
-        return [row for _, row in read_json_lines(path.read_bytes().splitlines()) if not isinstance(row, BadLine)]
+        return read_rows(self.path, name)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def read_rows(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:
+    """The rows of a file of a run folder; a last line that a kill cut short is left out."""
+    path = folder / name
+    if not path.exists():
+        return []
+    return [row for _, row in read_json_lines(path.read_bytes().splitlines()) if not isinstance(row, BadLine)]

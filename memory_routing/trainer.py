@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 import attrs
 
 from memory_routing.dataset import Dataset
+from memory_routing.errors import TrainingError
 from memory_routing.frozen import FrozenMapping
+from memory_routing.runs import CHECKPOINTS, read_rows
 
 __all__ = ["Checkpoint", "SamplerWeights", "Trainer", "TrainingState"]
 
@@ -34,6 +36,7 @@ class Checkpoint:
     state: TrainingState
     weights: SamplerWeights
     step: int
+    """Optimiser steps of its phase before it."""
     base_model: str
     renderer: str
     """Name of the renderer, or of what takes its place in an encoder."""
@@ -42,7 +45,25 @@ class Checkpoint:
     config: Mapping[str, Any] = attrs.field(converter=_config, hash=False)
     metrics: Mapping[str, float] = attrs.field(factory=dict, converter=_config, hash=False)
     parent: str | None = None
-    """State that this run started from, where it did not start from the base model."""
+    """State that this phase started from, where it did not start from the base model."""
+    phase: Literal["sft", "rl"] = "sft"
+    """Supervised fine-tuning or reinforcement learning."""
+    rank: int | None = None
+    """Of the LoRA adapter, where there is one."""
+
+    @classmethod
+    def read_all(cls, run_dir: Path) -> list[Checkpoint]:
+        """The checkpoints that a run folder's registry lists, in order.
+
+        Raises `TrainingError` for a folder without any, and for a line that is none.
+        """
+        rows = read_rows(run_dir, CHECKPOINTS)
+        if not rows:
+            raise TrainingError(f"{run_dir} has no checkpoint: is it a run folder?")
+        try:
+            return [cls(**row) for row in rows]
+        except (TypeError, ValueError, AttributeError) as error:
+            raise TrainingError(f"{run_dir / CHECKPOINTS}: a line is no checkpoint ({error})") from None
 
 
 class Trainer(ABC):

@@ -16,7 +16,7 @@ from memory_routing.divergence import divergence
 from .strategies import policy_datums
 
 os.environ["TINKER_TELEMETRY"] = "0"
-reason = "the group 'oracle' is not installed"
+reason = "the extra 'tinker' is not installed"
 tinker = pytest.importorskip("tinker", reason=reason)
 processing = pytest.importorskip("tinker_cookbook.rl.data_processing", reason=reason)
 metrics = pytest.importorskip("tinker_cookbook.rl.metrics", reason=reason)

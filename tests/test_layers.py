@@ -20,16 +20,29 @@ LAYERS = [
     ["wire", "files", "progress", "intervals", "labels", "conversation", "runs"],
     ["taxonomy"],
     ["decision", "example", "prompt"],
-    ["reward", "renderer", "router", "dataset", "teacher"],
-    ["datums", "advantages", "divergence"],
+    ["reward", "renderer", "router", "dataset", "teacher", "answers"],
+    ["datums", "advantages", "divergence", "watch"],
     ["trainer", "scenarios", "reward_lint", "reward_probe", "dataset_stats"],
     ["duplicates", "evaluation", "marketing"],
     ["embedded"],
-    ["local"],
+    ["local", "tinker", "server"],
+    ["transformers"],
     ["cli"],
 ]
 ROOT = {"__init__", "__main__"}
-VENDORS = {"torch", "tinker", "tinker_cookbook", "cohere", "transformers", "onnx", "safetensors", "datasketch", "peft"}
+VENDORS = {
+    "torch",
+    "tinker",
+    "tinker_cookbook",
+    "cohere",
+    "transformers",
+    "onnx",
+    "safetensors",
+    "datasketch",
+    "peft",
+    "fastapi",
+    "uvicorn",
+}
 
 
 def concept(module: Path) -> str:

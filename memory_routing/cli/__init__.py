@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from memory_routing.cli import benchmark, classify, dataset, taxonomy, train
+from memory_routing.cli import benchmark, classify, dataset, export, server, taxonomy, train
 from memory_routing.cli.console import fail
 from memory_routing.errors import MemoryRoutingError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command("classify")(classify.classify)
 app.command("benchmark")(benchmark.benchmark)
+app.command("export")(export.export)
+app.command("tinker-server")(server.tinker_server)
 app.add_typer(taxonomy.app, name="taxonomy")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")

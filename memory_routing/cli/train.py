@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import attrs
 import typer
 
 from memory_routing import marketing
 from memory_routing.cli.console import TaxonomyOption, emit, fail, say, show_table, taxonomy_from, to_terminal
 from memory_routing.dataset import Dataset
+from memory_routing.frozen import plain
+from memory_routing.trainer import Checkpoint
+
+if TYPE_CHECKING:
+    from memory_routing.tinker.forecast import Forecast
 
 __all__ = ["app"]
 
@@ -36,20 +42,115 @@ def local(
 
     Example: memory-routing train local --out runs/marketing
     """
-    if (train is None) != (validation is None):
-        fail("--train and --validation go together: memory-routing dataset split makes them from one file")
-    if train is None and taxonomy is not None:
-        fail("--taxonomy needs --train and --validation: the packaged data are for the marketing taxonomy")
+    data, held = _data(train, validation, taxonomy)
     from memory_routing.local import LocalConfig, LocalTrainer
 
-    used = taxonomy_from(taxonomy)
-    data = Dataset.read(train, used) if train is not None else marketing.dataset("train")
-    held = Dataset.read(validation, used) if validation is not None else marketing.dataset("validation")
     told = {"epochs": epochs, "members": members, "seed": seed}
     config = LocalConfig(**{name: value for name, value in told.items() if value is not None})
-    checkpoint = LocalTrainer(config, encoder=encoder).fit(data, held, out)
+    _show(LocalTrainer(config, encoder=encoder).fit(data, held, out), "model folder")
+
+
+@app.command()
+def tinker(
+    out: Annotated[Path, typer.Option(help="Run folder; a run that was killed goes on there.")],
+    train: Annotated[Path | None, typer.Option(help="Training data; the packaged data if left out.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Validation data, as --train.")] = None,
+    taxonomy: TaxonomyOption = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings of TinkerConfig.")] = None,
+    base_model: Annotated[str | None, typer.Option(help="Any model that the service serves.")] = None,
+    renderer: Annotated[str | None, typer.Option(help="Name of a cookbook renderer.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the supervised phase.")] = None,
+    sft_only: Annotated[bool, typer.Option("--sft-only", help="Leave reinforcement learning out.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Another seed gives another run.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Folder or name on the hub of the tokenizer.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Address of the service; Tinker's if left out.")] = None,
+    prices: Annotated[str | None, typer.Option(help="USD for a million tokens: PREFILL,SAMPLE,TRAIN.")] = None,
+    budget: Annotated[float | None, typer.Option(help="USD; the run stops at a checkpoint before it.", min=0)] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that one call may take.", min=1)] = 900.0,
+    wandb_project: Annotated[str | None, typer.Option(help="Log to this project of Weights & Biases too.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would use and cost; send nothing.")] = False,
+) -> None:
+    """Train a language model on Tinker or a service that speaks its protocol. Needs the extra `tinker`.
+
+    Example: memory-routing train tinker --out runs/llama --dry-run
+    """
+    data, held = _data(train, validation, taxonomy)
+    from memory_routing.tinker import Prices, TinkerConfig, TinkerTrainer, read_config
+
+    settings = TinkerConfig() if config is None else read_config(config)
+    told: dict[str, Any] = {"base_model": base_model, "renderer": renderer, "seed": seed}
+    settings = attrs.evolve(settings, **{name: value for name, value in told.items() if value is not None})
+    if learning_rate is not None:
+        settings = attrs.evolve(settings, sft=attrs.evolve(settings.sft, learning_rate=learning_rate))
+    if sft_only:
+        settings = attrs.evolve(settings, rl=None)
+    sinks = []
+    if wandb_project is not None and not dry_run:
+        from tinker_cookbook.utils.ml_log import setup_logging
+
+        sinks.append(setup_logging(str(out / "sinks"), wandb_project=wandb_project, do_configure_logging_module=False))
+    trainer = TinkerTrainer(
+        settings,
+        base_url=base_url,
+        tokenizer=tokenizer,
+        timeout=timeout,
+        prices=None if prices is None else Prices(*_three_numbers(prices)),
+        budget=budget,
+        sinks=sinks,
+    )
+    if dry_run:
+        _show_forecast(trainer.forecast(data, held))
+        return
+    try:
+        checkpoint = trainer.fit(data, held, out)
+    except KeyboardInterrupt:
+        fail(f"stopped; the same command goes on after the last checkpoint in {out}", 130)
+    _show(checkpoint, f"{checkpoint.phase} step {checkpoint.step}")
+
+
+def _data(train: Path | None, validation: Path | None, taxonomy: Path | None) -> tuple[Dataset, Dataset]:
+    if (train is None) != (validation is None):
+        fail("--train and --validation go together: memory-routing dataset split makes them from one file")
+    if train is None or validation is None:
+        if taxonomy is not None:
+            fail("--taxonomy needs --train and --validation: the packaged data are for the marketing taxonomy")
+        return marketing.dataset("train"), marketing.dataset("validation")
+    used = taxonomy_from(taxonomy)
+    return Dataset.read(train, used), Dataset.read(validation, used)
+
+
+def _three_numbers(text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3 or min(numbers) < 0:
+        fail("--prices takes three numbers, USD for a million tokens of prompts, samples and training: 0.13,0.40,0.40")
+    return numbers
+
+
+def _show(checkpoint: Checkpoint, name: str) -> None:
     if to_terminal():
         show_table("on the validation data", ("", "value"), [(k, f"{v:.3f}") for k, v in checkpoint.metrics.items()])
-        say(f"model folder: {checkpoint.weights}")
+        say(f"{name}: {checkpoint.weights}")
     else:
         emit({"model": checkpoint.weights, "step": checkpoint.step, "metrics": dict(checkpoint.metrics)})
+
+
+def _show_forecast(found: Forecast) -> None:
+    if not to_terminal():
+        emit({**plain(found), "usd": found.usd})
+        return
+    rows = [(phase, getattr(found, phase)) for phase in ("sft", "rl", "total")]
+    prices = found.prices
+    cells = [
+        (
+            phase,
+            *(f"{count:,}" for count in plain(tokens).values()),
+            "–" if prices is None else f"{tokens.usd(prices):.2f}",
+        )
+        for phase, tokens in rows
+    ]
+    show_table("at most", ("phase", "prefill", "sampled", "trained", "USD"), cells)
+    data = found.data
+    say(f"{data['conversations']:,} conversations of {data['mean']:.0f} tokens on average, {data['longest']:,} at most")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import attrs
 import torch
@@ -20,6 +20,7 @@ from memory_routing.embedded.folder import FORMAT, GRAPH, TAXONOMY, TOKENIZER, M
 from memory_routing.embedded.runtime import Graph
 from memory_routing.embedded.scoring import ConversationLogits, score
 from memory_routing.errors import TrainingError
+from memory_routing.frozen import plain
 from memory_routing.local.batches import Batch, encode, mask_words, shuffled_batches
 from memory_routing.local.config import LocalConfig
 from memory_routing.local.encoder import BASE_MODEL, Encoder, Pretrained
@@ -215,7 +216,7 @@ class _Training:
             config=config,
             metrics=fitted.metrics,
         )
-        self.run.record_checkpoint(**{key: _plain(value) for key, value in attrs.asdict(checkpoint).items()})
+        self.run.record_checkpoint(**plain(checkpoint))
         return checkpoint
 
     def _logits(self, graph: bytes, dataset: Dataset) -> list[ConversationLogits]:
@@ -226,10 +227,6 @@ class _Training:
             evidential = [not turn.is_context for turn in example.conversation.turns]
             logits.append(score(windows, [run(window.ids) for window in windows], evidential))
         return logits
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if hasattr(value, "keys") else value
 
 
 def _tokenizer(pretrained: Pretrained) -> Tokenizer:

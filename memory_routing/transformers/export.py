@@ -1,0 +1,77 @@
+"""From a checkpoint on the service to an adapter and a merged model on disk."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import attrs
+from tinker_cookbook.exceptions import TinkerCookbookError
+from tinker_cookbook.weights import build_hf_model, build_lora_adapter
+
+from memory_routing.errors import TrainingError
+from memory_routing.taxonomy import Taxonomy
+from memory_routing.tinker.renderer import load_tokenizer
+from memory_routing.tinker.service import Service, ServiceError
+from memory_routing.trainer import Checkpoint
+from memory_routing.transformers.folder import write_folder
+
+__all__ = ["Exported", "export"]
+
+
+@attrs.frozen
+class Exported:
+    """Where an export lies."""
+
+    adapter: Path
+    """A PEFT adapter."""
+    merged: Path
+    """A model that needs no base model beside it."""
+
+
+def export(
+    checkpoint: Checkpoint,
+    taxonomy: Taxonomy,
+    out: Path,
+    *,
+    base: str | Path | None = None,
+    dtype: str = "float32",
+    base_url: str | None = None,
+    api_key: str | None = None,
+    timeout: float = 3600.0,
+) -> Exported:
+    """Fetch a checkpoint's adapter and write `OUT/adapter` and `OUT/merged`, whole or not at all.
+
+    `base` is the base model's folder or name on the hub, where it is not the checkpoint's. In float32 the model gives
+    the logprobs that it was trained with; bfloat16 halves its size. Raises `TrainingError` where `out` has
+    something in it, the taxonomy is another one, or the service fails.
+    """
+    if checkpoint.taxonomy_hash != taxonomy.hash:
+        raise TrainingError(f"the checkpoint was trained for another taxonomy than {taxonomy.name} {taxonomy.version}")
+    if out.exists() and any(out.iterdir()):
+        raise TrainingError(f"{out} is not empty: name another folder, or delete this one")
+    source = str(base or checkpoint.base_model)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        room = Path(temporary) / "export"
+        try:
+            Service(base_url, api_key, timeout).download(checkpoint.state, Path(temporary) / "fetched")
+            fetched = str(Path(temporary) / "fetched")
+            build_lora_adapter(base_model=source, adapter_path=fetched, output_path=str(room / "adapter"))
+            build_hf_model(
+                base_model=source,
+                adapter_path=fetched,
+                output_path=str(room / "merged"),
+                dtype=dtype,
+                merge_strategy="full",
+            )
+        except (ServiceError, TinkerCookbookError, ValueError) as error:
+            raise TrainingError(f"exporting {checkpoint.state}: {error}") from None
+        load_tokenizer(source).save_pretrained(room / "adapter")
+        for part in ("adapter", "merged"):
+            write_folder(room / part, checkpoint, taxonomy)
+        if out.exists():
+            out.rmdir()
+        shutil.move(room, out)
+    return Exported(out / "adapter", out / "merged")
