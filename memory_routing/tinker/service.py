@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -78,36 +79,40 @@ class Service:
     def close(self, *, finished: bool) -> None:
         """End the session; what the service says to that changes nothing."""
         with contextlib.suppress(Exception):
-            self._client.close("success" if finished else "interrupted").future().result(_CLOSING)
+            self._client.close("success" if finished else "interrupted").future().result(min(_CLOSING, self.timeout))
 
     def models(self) -> dict[str, int | None]:
         """The base models that are served, with the tokens of their context."""
-        what = "asking for the models that are served"
-        with self._words(what):
-            rest = tinker.RestClient(base_url=self._base_url, api_key=self._api_key)
-        served = self.wait(rest.get_server_capabilities(), what, _FIRST_CONTACT).supported_models
+
+        def ask() -> _Pending[Any]:
+            return tinker.RestClient(base_url=self._base_url, api_key=self._api_key).get_server_capabilities()
+
+        served = self._call(ask, "asking for the models that are served", _FIRST_CONTACT).supported_models
         return {model.model_name: model.max_context_length for model in served if model.model_name}
 
     def new(self, base_model: str, rank: int, seed: int) -> Learner:
         """A fresh adapter on a base model."""
-        what = f"creating a trainer of {base_model}"
-        with self._words(what):
-            pending = self._client.create_lora_training_client(base_model=base_model, rank=rank, seed=seed)
-        return Learner(self, self.wait(pending, what))
+
+        def create() -> _Pending[tinker.TrainingClient]:
+            return self._client.create_lora_training_client(base_model=base_model, rank=rank, seed=seed)
+
+        return Learner(self, self._call(create, f"creating a trainer of {base_model}"))
 
     def resume(self, state: TrainingState) -> Learner:
         """Training goes on from a state, with its optimiser."""
-        what = f"loading {state}"
-        with self._words(what):
-            pending = self._client.create_training_client_from_state_with_optimizer(state)
-        return Learner(self, self.wait(pending, what))
+
+        def load() -> _Pending[tinker.TrainingClient]:
+            return self._client.create_training_client_from_state_with_optimizer(state)
+
+        return Learner(self, self._call(load, f"loading {state}"))
 
     def sampler(self, *, weights: SamplerWeights | None = None, base_model: str | None = None) -> Sampler:
         """A sampler of saved weights, or of a base model."""
-        what = f"loading {weights or base_model}"
-        with self._words(what):
-            pending = self._client.create_sampling_client(model_path=weights, base_model=base_model)
-        return Sampler(self, self.wait(pending, what))
+
+        def load() -> _Pending[tinker.SamplingClient]:
+            return self._client.create_sampling_client(model_path=weights, base_model=base_model)
+
+        return Sampler(self, self._call(load, f"loading {weights or base_model}"))
 
     def download(self, state: TrainingState, folder: Path) -> None:
         """Fetch the adapter of a saved state to a folder."""
@@ -129,8 +134,23 @@ class Service:
 
     def wait(self, pending: _Pending[T], what: str, timeout: float | None = None) -> T:
         """The answer to a call. Raises `ServiceError` that says what failed."""
+        return self._result(pending.future(), what, timeout)
+
+    def _call(self, start: Callable[[], _Pending[T]], what: str, timeout: float | None = None) -> T:
+        """The answer to a call of the client, which connects before it returns, and tries that for minutes."""
+        begun: Future[_Pending[T]] = Future()
+
+        def run() -> None:
+            try:
+                begun.set_result(start())
+            except BaseException as error:  # the waiting thread raises it
+                begun.set_exception(error)
+
+        threading.Thread(target=run, name="tinker-connect", daemon=True).start()
+        return self.wait(self._result(begun, what, timeout), what, timeout)
+
+    def _result(self, future: Future[T], what: str, timeout: float | None) -> T:
         limit = min(self.timeout, timeout or self.timeout)
-        future = pending.future()
         with self._words(what):
             try:
                 return future.result(limit)
