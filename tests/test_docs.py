@@ -12,6 +12,12 @@ import pytest
 import memory_routing
 
 ROOT = Path(__file__).parents[1]
+EXTRAS = {
+    "local": ["torch"],
+    "tinker": ["tinker_cookbook"],
+    "transformers": ["tinker_cookbook", "peft"],
+    "server": ["fastapi", "peft"],
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -58,8 +64,10 @@ def test_what_pages_name_exists(page: Path) -> None:
         try:
             __import__(name)
         except ImportError:
-            if module.startswith("memory_routing.local"):
-                pytest.importorskip("torch", reason="the extra 'train' is not installed")
+            for extra, needed in EXTRAS.items():
+                if module.startswith(f"memory_routing.{extra}"):
+                    for package in needed:
+                        pytest.importorskip(package, reason=f"the extra for memory_routing.{extra} is not installed")
             assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
 
 
