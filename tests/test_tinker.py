@@ -323,9 +323,7 @@ def test_a_stale_sampler_temperature_and_shifted_tokens_make_the_watch_fire(
     config = attrs.evolve(SMALL, sft=attrs.evolve(SMALL.sft, learning_rate=3e-3))
 
     def fails(name: str, changed: TinkerConfig = config) -> None:
-        with pytest.raises(
-            TrainingError, match=r"k3 of the pair 'sampler' is .*the last checkpoint in"
-        ):
+        with pytest.raises(TrainingError, match=r"k3 of the pair 'sampler' is .*the last checkpoint in"):
             trainer(changed, llama, service).fit(train, validation, tmp_path / name)
 
     assert config.rl is not None
@@ -421,7 +419,19 @@ def test_what_cannot_start_says_why(llama: Path, service: str, tmp_path: Path) -
         trainer(attrs.evolve(SMALL, rl=None, seed=1), llama, service).fit(train, validation, tmp_path / "run")
 
 
-def test_long_conversations_are_left_out_and_counted() -> None:
+def test_long_conversations_are_left_out_with_a_warning(
+    llama: Path, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = small_data()
+    renderer = CookbookRenderer(tiny.TAXONOMY, tiny_llama.tokenizer(), "role_colon")
+    longest = prepare(train, renderer, "x").counts()["longest"]
+    monkeypatch.setattr(Service, "models", lambda _: {tiny_llama.NAME: int(longest) + SMALL.max_tokens - 1})
+    with pytest.warns(UserWarning, match="1 training conversations are longer than"):
+        trainer(attrs.evolve(SMALL, rl=None), llama, service).fit(train, validation, tmp_path)
+    assert rows(tmp_path)[0]["data/train"]["too_long"] == 1
+
+
+def test_long_conversations_are_counted() -> None:
     renderer = CookbookRenderer(tiny.TAXONOMY, tiny_llama.tokenizer(), "role_colon")
     data = tiny.dataset(20, 1)
     whole = prepare(data, renderer, "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from collections.abc import Iterator
@@ -177,6 +178,14 @@ def test_even_an_untrained_model_answers_with_label_sets(exported: Exported, tmp
         assert all(0 <= score <= 1 for score in decision.scores.values())
         assert decision.usage is not None
         assert decision.usage.output_tokens >= 1
+
+
+def test_it_works_where_a_loop_runs_already(remote: TinkerRouter) -> None:
+    async def notebook() -> tuple[str, str]:
+        return str(remote.classify("some frost again")), str(await remote.aclassify("some frost again"))
+
+    at_once, awaited = asyncio.run(notebook())
+    assert at_once == awaited
 
 
 def test_without_scores_there_are_none(exported: Exported, trained: Checkpoint, llama: Path, service: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import final
@@ -125,6 +126,13 @@ class TinkerTrainer(Trainer):
         # Room for a sampled answer, which may be longer than the right one.
         room = None if longest is None else longest - config.max_tokens
         prepared, held = prepare(train, renderer, "training", room), prepare(validation, renderer, "validation", room)
+        for name, part in (("training", prepared), ("validation", held)):
+            if part.too_long:
+                warnings.warn(
+                    f"{len(part.too_long)} {name} conversations are longer than the {room} tokens that the model takes "
+                    f"and are left out, the first is {part.too_long[0]}",
+                    stacklevel=3,
+                )
         job = Job(
             config=config,
             learning_rate=learning_rate(config),
