@@ -1,7 +1,7 @@
 """A whole run of the Tinker trainer on this machine: base, supervised and reinforced, by equal greedy decoding.
 
 Makes a small Llama, pre-trains it on the packaged text, serves it, trains it and scores what comes out on the packaged
-benchmark. Results go to docs/results/language_model.json, the curves to docs/results/language_model.svg.
+benchmark. Results go to docs/results/language_model.json; tables.py and curves.py read them.
 """
 
 from __future__ import annotations
@@ -170,6 +170,8 @@ def report(run: Path, config: TinkerConfig, model: Path, url: str, about: dict[s
         "SFT + RL": released(checkpoints),
     }
     scenarios = marketing.benchmark()
+    rows = read_rows(run)
+    base_reward = next(row["validation/reward"] for row in rows if "validation/reward" in row)
     table = {}
     for name, checkpoint in stages.items():
         renderer = config.renderer if isinstance(checkpoint, str) else None
@@ -183,8 +185,8 @@ def report(run: Path, config: TinkerConfig, model: Path, url: str, about: dict[s
             "checkpoint": name if isinstance(checkpoint, str) else f"{checkpoint.phase} step {checkpoint.step}",
             **{key: found.summary[key].to_dict() for key in ("f1", "exact", "macro_f1")},
             "malformed": malformed / len(scenarios),
+            "validation_reward": base_reward if isinstance(checkpoint, str) else checkpoint.metrics["reward"],
         }
-    rows = read_rows(run)
     steps = [row for row in rows if "cpu_seconds" in row]
     constant = next(row for row in rows if "constant/reward" in row)
     results = {

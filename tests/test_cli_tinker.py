@@ -74,6 +74,7 @@ def test_forecast_train_and_export(llama: Path, service: str, tmp_path: Path, da
         "metrics.jsonl",
         "samples.jsonl",
         "checkpoints.jsonl",
+        "spent.json",
     }
 
     exported = call("export", run, "--out", out, "--base", llama, "--base-url", service, "--at", "sft:2")
@@ -92,6 +93,9 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, data: list[str | 
         ([*train, "--prices", "1,2"], "--prices takes three numbers"),
         ([*train, "--train", tmp_path / "a"], "--train and --validation go together"),
         ([*train, *data, "--budget", "1"], "a budget needs prices"),
+        ([*train, *data, "--learning-rate", "0"], "'learning_rate' must be > 0"),
+        ([*train, "--prices", "nan,1,1"], "--prices takes three numbers"),
+        ([*train, "--wandb-project", "x"], "--wandb-project needs wandb"),
         (export, "has no checkpoint: is it a run folder?"),
         ([*export, "--dtype", "int4"], "--dtype is float32 or bfloat16"),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import pytest
@@ -56,6 +57,27 @@ def test_supervised_tokens_are_prompt_and_target(name: str, conversation: Conver
 def test_reading_never_raises(name: str, tokens: list[int], complete: bool) -> None:
     found = renderer(name).parse(tokens, complete=complete)
     assert isinstance(found, Malformed if not complete else LabelSet | Malformed)
+
+
+def test_thoughts_and_tool_calls_are_read_without_raising() -> None:
+    tokens = copy.deepcopy(tiny_llama.tokenizer())
+    marks = ["<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>"]
+    tokens.add_special_tokens({"additional_special_tokens": marks})
+    found = CookbookRenderer(MARKETING, tokens, "qwen3")
+    for labels in (MARKETING.none, MARKETING.labels("company.brand_core", "user.role_context")):
+        assert found.parse(found.target(labels)) == labels
+
+    def read(text: str) -> LabelSet | Malformed:
+        return found.parse(tokens.encode(text, add_special_tokens=False))
+
+    assert read("<think>it is late</think>\n\nnone<|im_end|>") == MARKETING.none
+    for text in (
+        "<tool_call>{}</tool_call><|im_end|>",
+        "none<|im_end|><|im_end|>",
+        "<think>so<|im_end|>",
+        "<|im_end|>",
+    ):
+        assert isinstance(read(text), Malformed), text
 
 
 @given(names, label_sets(), st.data())

@@ -48,8 +48,6 @@ from .test_tinker import LEARNING
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning:peft"),
 ]
 
@@ -236,6 +234,8 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
     (tmp_path / "full" / "file").touch()
     with pytest.raises(TrainingError, match="is not empty"):
         export(trained, tiny.TAXONOMY, tmp_path / "full", base=llama, base_url=service)
+    with pytest.raises(TrainingError, match=r"no tokenizer for test/tiny-llama: .* \(base\)"):
+        export(trained, tiny.TAXONOMY, tmp_path / "y", base_url=service)
     gone = attrs.evolve(
         trained, state=TrainingState(trained.state[:-4] + "none"), weights=SamplerWeights(trained.weights[:-4] + "none")
     )

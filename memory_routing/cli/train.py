@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ from memory_routing.trainer import Checkpoint
 
 if TYPE_CHECKING:
     from memory_routing.tinker.forecast import Forecast
+    from memory_routing.tinker.job import Sink
 
 __all__ = ["app"]
 
@@ -79,24 +82,23 @@ def tinker(
 
     settings = TinkerConfig() if config is None else read_config(config)
     told: dict[str, Any] = {"base_model": base_model, "renderer": renderer, "seed": seed}
-    settings = attrs.evolve(settings, **{name: value for name, value in told.items() if value is not None})
-    if learning_rate is not None:
-        settings = attrs.evolve(settings, sft=attrs.evolve(settings.sft, learning_rate=learning_rate))
+    try:
+        settings = attrs.evolve(settings, **{name: value for name, value in told.items() if value is not None})
+        if learning_rate is not None:
+            settings = attrs.evolve(settings, sft=attrs.evolve(settings.sft, learning_rate=learning_rate))
+        named = None if prices is None else Prices(*_three_numbers(prices))
+    except ValueError as error:
+        fail(str(error))
     if sft_only:
         settings = attrs.evolve(settings, rl=None)
-    sinks = []
-    if wandb_project is not None and not dry_run:
-        from tinker_cookbook.utils.ml_log import setup_logging
-
-        sinks.append(setup_logging(str(out / "sinks"), wandb_project=wandb_project, do_configure_logging_module=False))
     trainer = TinkerTrainer(
         settings,
         base_url=base_url,
         tokenizer=tokenizer,
         timeout=timeout,
-        prices=None if prices is None else Prices(*_three_numbers(prices)),
+        prices=named,
         budget=budget,
-        sinks=sinks,
+        sinks=[] if wandb_project is None or dry_run else [_wandb(wandb_project, out / "sinks")],
     )
     if dry_run:
         _show_forecast(trainer.forecast(data, held))
@@ -119,12 +121,27 @@ def _data(train: Path | None, validation: Path | None, taxonomy: Path | None) ->
     return Dataset.read(train, used), Dataset.read(validation, used)
 
 
+def _wandb(project: str, folder: Path) -> Sink:
+    if importlib.util.find_spec("wandb") is None:
+        fail("--wandb-project needs wandb, which is not installed: pip install wandb")
+    from tinker_cookbook.exceptions import TinkerCookbookError
+    from tinker_cookbook.utils.ml_log import setup_logging
+
+    try:
+        logger = setup_logging(str(folder), wandb_project=project, do_configure_logging_module=False)
+    except TinkerCookbookError as error:
+        fail(f"--wandb-project: {error}")
+    # However the command ends, what was logged is sent.
+    atexit.register(logger.close)
+    return logger
+
+
 def _three_numbers(text: str) -> list[float]:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 3 or min(numbers) < 0:
+    if len(numbers) != 3 or not all(number >= 0 for number in numbers):
         fail("--prices takes three numbers, USD for a million tokens of prompts, samples and training: 0.13,0.40,0.40")
     return numbers
 

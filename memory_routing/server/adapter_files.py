@@ -51,7 +51,7 @@ def read_tensors(files: Mapping[str, Path], name: str) -> dict[str, Tensor]:
 def encrypted(files: Mapping[str, bytes], recipients: Sequence[str]) -> dict[str, bytes]:
     """Every file encrypted with age to some recipients. Raises `Refused` for a recipient that is no key."""
     try:
-        import pyrage  # type: ignore[import-untyped]
+        import pyrage
     except ImportError:
         raise MissingExtraError("an encrypted export", "pyrage", "server") from None
     if len(recipients) > _MOST_RECIPIENTS:

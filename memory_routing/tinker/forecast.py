@@ -9,16 +9,17 @@ import attrs
 from memory_routing.tinker.config import TinkerConfig
 from memory_routing.tinker.cost import Prices, Tokens
 from memory_routing.tinker.greedy import evaluation_tokens
-from memory_routing.tinker.preparation import Item, Prepared
+from memory_routing.tinker.preparation import Item, Order, Prepared, spaced
+from memory_routing.tinker.reinforcement import HANDOVER
 
 __all__ = ["Forecast", "forecast"]
 
 
 @attrs.frozen
 class Forecast:
-    """Tokens and USD of each phase, if it runs to its end; USD is `None` where no prices are known.
+    """Tokens and USD of each phase at most; USD is `None` where no prices are known.
 
-    An upper bound but for answers longer than the right ones: no group is dropped, no prompt is cached.
+    As if no group were dropped, no prompt cached, and every sampled answer as long as it may be.
     """
 
     data: dict[str, float]
@@ -39,23 +40,24 @@ class Forecast:
 
 
 def forecast(config: TinkerConfig, train: Prepared, validation: Sequence[Item], prices: Prices | None) -> Forecast:
-    """Multiply the configuration out with the data's mean lengths."""
-    n = len(train.items)
-    prompt = sum(len(item.prompt) for item in train.items) / n
-    answer = sum(len(item.target) for item in train.items) / n
-    evaluation = evaluation_tokens(validation, round(answer))
-    evaluations = 1 + -(-config.sft.steps // config.sft.every)
-    learned = round(config.sft.steps * config.sft.batch * (prompt + answer))
-    sft = Tokens(train=learned) + evaluation * evaluations
+    """Add up the very batches that a run of this configuration will take."""
+    answer, evaluation = config.max_tokens, evaluation_tokens(validation, config.max_tokens)
+    picked = _picked(train.items, config.sft.steps, config.sft.batch, f"{config.seed}/sft")
+    sft = Tokens(train=sum(map(len, picked))) + evaluation * (1 + -(-config.sft.steps // config.sft.every))
     rl = Tokens()
     if config.rl is not None:
-        rollouts = config.rl.iterations * config.rl.groups * config.rl.group_size
-        watched = min(1.0, config.rl.watched / (config.rl.groups * config.rl.group_size))
-        whole = rollouts * (prompt + answer)
-        rl = Tokens(
-            prefill=round(rollouts * prompt + whole * watched),
-            sample=round(rollouts * answer),
-            train=round(whole * (1 + watched)),
-        )
-        rl += evaluation * -(-config.rl.iterations // config.rl.every)
+        iterations, groups, size = config.rl.iterations, config.rl.groups, config.rl.group_size
+        picked = _picked(train.items, iterations, groups, f"{config.seed}/rl")
+        prompts = sum(len(item.prompt) for item in picked) * size
+        watched = iterations * min(config.rl.watched, groups * size)
+        compared = watched * (max(len(item.prompt) for item in picked) + answer)
+        answers = len(picked) * size * answer
+        rl = Tokens(prompts + compared, answers + watched, prompts + answers + compared)
+        rl += evaluation_tokens(spaced(validation, HANDOVER), answer)
+        rl += evaluation * -(-iterations // config.rl.every)
     return Forecast(train.counts(), sft, rl, prices)
+
+
+def _picked(items: Sequence[Item], steps: int, size: int, seed: str) -> list[Item]:
+    order = Order(len(items), size, seed)
+    return [items[index] for step in range(steps) for index in order(step)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Final, Literal, Protocol, get_args
 
 import attrs
 
 from memory_routing.errors import TrainingError
+from memory_routing.files import write_whole
 from memory_routing.frozen import plain
 from memory_routing.reward import RewardFn
 from memory_routing.runs import CHECKPOINTS, RunFolder
@@ -19,6 +21,8 @@ from memory_routing.tinker.service import Learner, Service
 from memory_routing.trainer import Checkpoint
 
 __all__ = ["Job", "Phase", "Sink"]
+
+_SPENT: Final = "spent.json"
 
 Phase = Literal["sft", "rl"]
 
@@ -52,14 +56,21 @@ class Job:
 
     def go_on(self) -> None:
         """Take up what the run folder holds, up to its last checkpoint; what came after will be done again."""
-        rows = self.folder.rows()
-        if rows and "tokens" in rows[-1]:
-            # What a killed run did after its checkpoint was paid for all the same.
-            self.service.spent += Tokens(**rows[-1]["tokens"])
+        # What a killed run did after its checkpoint was paid for all the same.
+        self.service.spent += self.folder_spent()
+        write_whole(self.folder.path / _SPENT, json.dumps(plain(self.service.spent)).encode())
         self.checkpoints = [Checkpoint(**row) for row in self.folder.rows(CHECKPOINTS)]
         last = _place(plain(self.checkpoints[-1])) if self.checkpoints else (-1, 0)
         self.folder.keep(lambda row: _place(row) <= last)
         self.metrics = self.folder.rows()
+
+    def folder_spent(self) -> Tokens:
+        """What the run has used before: by its last row, or by what was known when rows were last dropped."""
+        known = [Tokens(**row["tokens"]) for row in self.folder.rows()[-1:]]
+        carried = self.folder.path / _SPENT
+        if carried.exists():
+            known.append(Tokens(**json.loads(carried.read_bytes())))
+        return max(known, key=lambda tokens: tokens.train + tokens.prefill, default=Tokens())
 
     def of(self, phase: Phase) -> list[Checkpoint]:
         """The checkpoints of one phase, in order."""
@@ -77,7 +88,9 @@ class Job:
         self.folder.log(**row)
         self.metrics.append(row)
         for sink in self.sinks:
-            sink.log_metrics({f"{phase}/{name}": value for name, value in measured.items()}, step)
+            # Steps start again with each phase and each resumption, and some sinks drop what goes back.
+            named = {f"{phase}/{name}": value for name, value in {"step": step, **measured}.items()}
+            sink.log_metrics(named, None)
 
     def save(
         self, learner: Learner, phase: Phase, step: int, measured: Mapping[str, float], parent: str | None
@@ -113,7 +126,7 @@ class Job:
             self.save(learner, phase, step, {}, parent)
         raise TrainingError(
             f"the budget of {self.budget:g} USD ends before step {step + 1} of {phase}: {spent:.4f} USD are spent, the "
-            f"step would cost up to {ahead:.4f}; the state is saved: raise the budget to go on"
+            f"step would cost up to {ahead:.4f}; raise the budget to go on"
         )
 
 

@@ -56,9 +56,13 @@ class Prepared:
 
 
 def prepare(dataset: Dataset, renderer: Renderer, what: str, longest: int | None = None) -> Prepared:
-    """Render every example. Raises `TrainingError` where none is left of at most `longest` tokens."""
+    """Render every example, in an order that depends on the examples alone, as the dataset's hash does.
+
+    Raises `TrainingError` where none is left of at most `longest` tokens.
+    """
     items, too_long = [], []
-    for index, example in enumerate(track(dataset, f"{what} data as tokens", len(dataset))):
+    examples = sorted(dataset, key=lambda example: example.hash)
+    for index, example in enumerate(track(examples, f"{what} data as tokens", len(examples))):
         name = example.id or str(index)
         prompt, target = renderer.prompt(example.conversation), renderer.target(example.labels)
         if longest is not None and len(prompt) + len(target) > longest:

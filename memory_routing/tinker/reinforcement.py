@@ -18,15 +18,15 @@ from memory_routing.tinker.cost import Tokens
 from memory_routing.tinker.greedy import evaluation_tokens, greedy_scores, on_validation
 from memory_routing.tinker.job import Job
 from memory_routing.tinker.preparation import Item, Order, spaced
-from memory_routing.tinker.rollouts import group_datums, rollout_metrics, scored
+from memory_routing.tinker.rollouts import Group, group_datums, rollout_metrics, scored
 from memory_routing.tinker.selection import best_supervised
 from memory_routing.tinker.service import Floats, Learner, Rollout, Sampler, Step, to_datum
 from memory_routing.trainer import Checkpoint
 from memory_routing.watch import Level
 
-__all__ = ["reinforce"]
+__all__ = ["HANDOVER", "reinforce"]
 
-_HANDOVER: Final = 16
+HANDOVER: Final = 16
 """Conversations on which the loaded state is compared with the supervised sampler."""
 _REMEDIES: Final = {
     "sampler": "the sampler is not the policy that is trained: sample at temperature 1, with the learner's tokenizer",
@@ -58,6 +58,8 @@ class _Reinforcement:
         learner = job.service.resume(start.state)
         reference = job.service.sampler(weights=self.supervised.weights)
         if not self.iteration:
+            compared = evaluation_tokens(spaced(job.validation, HANDOVER), job.config.max_tokens)
+            job.afford(compared, learner, "rl", 0, self.supervised.state)
             self._hand_over(learner, reference)
         for _ in track(range(self.iteration, config.iterations), self._describe, config.iterations - self.iteration):
             items = [job.train[i] for i in self.order(self.iteration)]
@@ -71,7 +73,7 @@ class _Reinforcement:
 
     def _hand_over(self, learner: Learner, reference: Sampler) -> None:
         """Prove that the loaded state is the supervised policy: its logprobs are those of that policy's sampler."""
-        items = spaced(self.job.validation, _HANDOVER)
+        items = spaced(self.job.validation, HANDOVER)
         groups = self._sample(reference, items, 1, 1.0)
         datums = [SupervisedDatum(item.prompt, rollout.tokens) for item, (rollout,) in zip(items, groups, strict=True)]
         aligned = [align(datum) for datum in datums]
@@ -93,8 +95,9 @@ class _Reinforcement:
         job, config = self.job, self.config
         rollouts = self._sample(learner.snapshot(), items, config.group_size, config.temperature)
         groups = [scored(item, group, job.renderer, job.reward) for item, group in zip(items, rollouts, strict=True)]
-        datums = [datum for group in groups for datum in group_datums(group, scale=config.scale)]
-        aligned = align_all(datums, vocabulary=job.renderer.vocabulary, longest=job.longest) if datums else []
+        datums = self._datums(groups)
+        # The service samples from the model's vocabulary, which may be larger than the tokenizer's.
+        aligned = align_all(datums, longest=job.longest) if datums else []
         pending = self._submit(learner, aligned) if datums else None
         measured: dict[str, Any] = {"learning_rate": config.learning_rate, "datums": len(datums)}
         measured |= rollout_metrics(groups, job.reward)
@@ -109,6 +112,15 @@ class _Reinforcement:
             row = group.to_dict(lambda tokens: job.renderer.tokenizer.decode(list(tokens)))
             job.folder.record_samples(phase="rl", step=self.iteration, **row)
         self._halt_where_critical()
+
+    def _datums(self, groups: Sequence[Group]) -> list[PolicyDatum]:
+        try:
+            return [datum for group in groups for datum in group_datums(group, scale=self.config.scale)]
+        except ValueError as error:
+            raise self._broken(error) from None
+
+    def _broken(self, error: ValueError) -> TrainingError:
+        return TrainingError(f"iteration {self.iteration + 1}: {error}; lower rl.learning_rate")
 
     def _submit(self, learner: Learner, aligned: Sequence[AlignedDatum]) -> Step:
         config = self.config
@@ -130,11 +142,14 @@ class _Reinforcement:
         texts = [SupervisedDatum(datum.prompt, datum.completion) for datum in datums[::stride]]
         after = learner.forward([to_datum(align(text)) for text in texts])
         anchor = reference.logprobs([(*text.prompt, *text.target) for text in texts])
-        return {
-            **_named("sampler", divergence(sampled, before, [item.mask for item in aligned])),
-            **_named("step", divergence(before[::stride], after, masks)),
-            **_named("sft", divergence(before[::stride], anchor, masks)),
-        }
+        try:
+            return {
+                **_named("sampler", divergence(sampled, before, [item.mask for item in aligned])),
+                **_named("step", divergence(before[::stride], after, masks)),
+                **_named("sft", divergence(before[::stride], anchor, masks)),
+            }
+        except ValueError as error:
+            raise self._broken(error) from None
 
     def _halt_where_critical(self) -> None:
         for pair, remedy in _REMEDIES.items():
@@ -162,8 +177,10 @@ class _Reinforcement:
         answer, size = self.job.config.max_tokens, self.config.group_size
         prompts = sum(len(item.prompt) for item in items)
         whole = (prompts + answer * len(items)) * size
-        watched = whole * min(1, self.config.watched // (len(items) * size) + 1)
-        tokens = Tokens(prompts * size + watched, answer * size * len(items), whole + watched)
+        count = min(self.config.watched, len(items) * size)
+        watched = count * (max(len(item.prompt) for item in items) + answer)
+        # Asking for logprobs samples a token as well.
+        tokens = Tokens(prompts * size + watched, answer * size * len(items) + count, whole + watched)
         return tokens + evaluation_tokens(self.job.validation, answer) if due else tokens
 
     def _describe(self) -> str:

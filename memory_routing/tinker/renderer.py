@@ -10,7 +10,7 @@ from typing import Any, Final, final
 from tinker_cookbook.exceptions import ConfigurationError, TinkerCookbookError
 from tinker_cookbook.model_info import get_recommended_renderer_name, get_recommended_renderer_names
 from tinker_cookbook.renderers import get_renderer
-from tinker_cookbook.renderers.base import Message, ensure_text
+from tinker_cookbook.renderers.base import Message, get_text_content
 from tinker_cookbook.tokenizer_utils import get_tokenizer
 
 from memory_routing.conversation import Conversation, Turn
@@ -101,8 +101,12 @@ class CookbookRenderer(Renderer):
         """Read a sampled answer of shape `(G,)`; never raises."""
         if any(not 0 <= token < self.vocabulary for token in tokens):
             return Malformed("", "a token outside the vocabulary")
-        message, end = self._inner.parse_response(list(tokens))
-        text = ensure_text(message["content"])
+        try:
+            message, end = self._inner.parse_response(list(tokens))
+            # Where a renderer knows thoughts, the answer is what is said beside them.
+            text = get_text_content(message)
+        except (TinkerCookbookError, ValueError) as error:
+            return Malformed(self.tokenizer.decode(list(tokens)), str(error))
         if not complete or not end.is_clean:
             return Malformed(text, "cut by length")
         return self.taxonomy.read(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import threading
@@ -11,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 import numpy as np
 import tinker
 from numpy.typing import NDArray
-from tinker_cookbook.exceptions import WeightsDownloadError
 from tinker_cookbook.weights import download
 
 from memory_routing.datums import AlignedDatum
@@ -29,6 +30,7 @@ __all__ = ["Learner", "Rollout", "Sampler", "Service", "ServiceError", "Step", "
 Floats = NDArray[np.float32]
 T = TypeVar("T")
 
+_LOCAL: Final = ("127.0.0.1", "localhost")
 _LOCAL_KEY: Final = "tml-local"
 _FIRST_CONTACT: Final = 60.0
 """Seconds in which a service that is there answers."""
@@ -70,16 +72,21 @@ class Service:
         self.timeout, self._base_url = timeout, base_url
         self.spent = Tokens()
         url = base_url or os.environ.get("TINKER_BASE_URL", "")
-        if api_key is None and "TINKER_API_KEY" not in os.environ and "//127.0.0.1:" in url:
+        if api_key is None and "TINKER_API_KEY" not in os.environ and urlsplit(url).hostname in _LOCAL:
             api_key = _LOCAL_KEY
         self._key = api_key or os.environ.get("TINKER_API_KEY")
         self._api_key = api_key
+        _redact(self._key)
         self._client = tinker.ServiceClient(base_url=base_url, api_key=api_key)
 
     def close(self, *, finished: bool) -> None:
         """End the session; what the service says to that changes nothing."""
+
+        def end() -> None:
+            self._client.close("success" if finished else "interrupted").future().result()
+
         with contextlib.suppress(Exception):
-            self._client.close("success" if finished else "interrupted").future().result(min(_CLOSING, self.timeout))
+            _apart(end).result(min(_CLOSING, self.timeout))
 
     def models(self) -> dict[str, int | None]:
         """The base models that are served, with the tokens of their context."""
@@ -120,12 +127,14 @@ class Service:
         before = os.environ.get("TINKER_API_KEY")
         if self._key is not None:
             os.environ["TINKER_API_KEY"] = self._key
-        try:
+
+        def fetch() -> str:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
-                download(tinker_path=state, output_dir=str(folder), base_url=self._base_url)
-        except (WeightsDownloadError, OSError) as error:
-            raise ServiceError(f"fetching {state}: {self._in_words(error)}") from None
+                return download(tinker_path=state, output_dir=str(folder), base_url=self._base_url)
+
+        try:
+            self._result(_apart(fetch), f"fetching {state}", None)
         finally:
             if before is None:
                 os.environ.pop("TINKER_API_KEY", None)
@@ -138,16 +147,7 @@ class Service:
 
     def _call(self, start: Callable[[], _Pending[T]], what: str, timeout: float | None = None) -> T:
         """The answer to a call of the client, which connects before it returns, and tries that for minutes."""
-        begun: Future[_Pending[T]] = Future()
-
-        def run() -> None:
-            try:
-                begun.set_result(start())
-            except BaseException as error:  # the waiting thread raises it
-                begun.set_exception(error)
-
-        threading.Thread(target=run, name="tinker-connect", daemon=True).start()
-        return self.wait(self._result(begun, what, timeout), what, timeout)
+        return self.wait(self._result(_apart(start), what, timeout), what, timeout)
 
     def _result(self, future: Future[T], what: str, timeout: float | None) -> T:
         limit = min(self.timeout, timeout or self.timeout)
@@ -163,7 +163,9 @@ class Service:
         """Turn what the SDK raises into one sentence."""
         try:
             yield
-        except (tinker.TinkerError, ValueError, RuntimeError, OSError) as error:
+        except ServiceError:
+            raise
+        except Exception as error:  # the SDK's own, httpx's, and bare ones of Python's
             words = self._in_words(error)
             taken = isinstance(error, tinker.ConflictError) or "already exists" in words
             raise (NameTakenError if taken else ServiceError)(f"{what}: {words}") from None
@@ -296,6 +298,48 @@ def to_datum(aligned: AlignedDatum) -> tinker.Datum:
     else:
         inputs |= {"logprobs": aligned.logprobs, "advantages": aligned.advantages}
     return tinker.Datum(model_input=tinker.ModelInput.from_ints(aligned.inputs.tolist()), loss_fn_inputs=inputs)
+
+
+def _apart(call: Callable[[], T]) -> Future[T]:
+    """The result of a call that may block for longer than anybody waits, in a thread of its own."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # raised by who waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="tinker", daemon=True).start()
+    return future
+
+
+class _Redaction(logging.Filter):
+    """Takes keys out of what is logged."""
+
+    keys: Final[set[str]] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        for key in self.keys:
+            if key in text:
+                text = text.replace(key, "…")
+                record.msg, record.args = text, ()
+        return True
+
+
+_REDACTION: Final = _Redaction()
+
+
+def _redact(key: str | None) -> None:
+    """Keep a key out of the SDK's log, which quotes answers that a service may have put the key in."""
+    if key:
+        _REDACTION.keys.add(key)
+    # A filter holds for its own logger and not for those below.
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "tinker":
+            logging.getLogger(name).addFilter(_REDACTION)
 
 
 def _logprobs(output: Any) -> list[Floats]:

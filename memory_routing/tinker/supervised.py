@@ -47,6 +47,7 @@ class _Supervised:
             learner = job.service.resume(job.of("sft")[-1].state)
         else:
             learner = job.service.new(job.config.base_model, job.config.rank, job.config.seed)
+            job.afford(evaluation_tokens(job.validation, job.config.max_tokens), learner, "sft", 0, None)
             job.log("sft", 0, on_validation(evaluate(job, learner)))
         batch = self._batch()
         for _ in track(range(self.step, self.config.steps), self._describe, self.config.steps - self.step):

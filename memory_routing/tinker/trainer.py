@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from tinker_cookbook.exceptions import TinkerCookbookError
 from tinker_cookbook.hyperparam_utils import get_lr
@@ -73,19 +73,21 @@ class TinkerTrainer(Trainer):
         is not served, a service that fails or is silent for too long, a watch that fires, a budget that ends, or a full
         disk.
         """
-        folder = self._open(train, validation, run_dir)
-        service, finished = Service(**self._address, timeout=self._timeout), False
+        service, finished, job = Service(**self._address, timeout=self._timeout), False, None
         try:
-            job = self._start(service, folder, train, validation)
+            job = self._start(service, run_dir, train, validation)
             fine_tune(job)
             if self.config.rl is not None:
                 reinforce(job, self.config.rl)
             finished = True
-        except (ServiceError, TrainingError) as error:
+        except ServiceError as error:
+            raise TrainingError(f"{error}; {_way_on(run_dir)}") from None
+        except TrainingError as error:
+            if job is None:
+                raise
             raise TrainingError(f"{error}; {_way_on(run_dir)}") from None
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise TrainingError(f"{run_dir} cannot be written: {reason}; {_way_on(run_dir)}") from None
+            raise _unwritten(run_dir, error) from None
         finally:
             service.close(finished=finished)
         return released(job.checkpoints)
@@ -97,27 +99,32 @@ class TinkerTrainer(Trainer):
         held = spaced(prepare(validation, renderer, "validation").items, self.config.validation)
         return forecast(self.config, prepared, held, self.prices)
 
-    def _open(self, train: Dataset, validation: Dataset, run_dir: Path) -> RunFolder:
-        if train.taxonomy != validation.taxonomy:
-            raise TrainingError("training and validation data have different taxonomies")
-        return RunFolder(
-            run_dir,
-            {
-                "trainer": "tinker",
-                **plain(self.config),
-                "reward": {"name": type(self.reward).__name__, "weights": dict(self.reward.weights)},
-                "taxonomy": train.taxonomy.hash,
-                "train": train.hash,
-                "validation_data": validation.hash,
+    def _identity(self, renderer: str, rate: float, train: Dataset, validation: Dataset) -> dict[str, Any]:
+        """What makes a run another run: also what was looked up, lest it change between a kill and a new start."""
+        reward = self.reward
+        return {
+            "trainer": "tinker",
+            **plain(self.config),
+            "renderer": renderer,
+            "learning_rate": rate,
+            "reward": {
+                "name": type(reward).__name__,
+                "weights": dict(reward.weights),
+                "malformed": reward.malformed,
             },
-        )
+            "taxonomy": train.taxonomy.hash,
+            "train": train.hash,
+            "validation_data": validation.hash,
+        }
 
     def _renderer(self, taxonomy: Taxonomy) -> CookbookRenderer:
         tokenizer = load_tokenizer(self._tokenizer or self.config.base_model)
         return CookbookRenderer(taxonomy, tokenizer, renderer_for(self.config.base_model, self.config.renderer))
 
-    def _start(self, service: Service, folder: RunFolder, train: Dataset, validation: Dataset) -> Job:
+    def _start(self, service: Service, run_dir: Path, train: Dataset, validation: Dataset) -> Job:
         config = self.config
+        if train.taxonomy != validation.taxonomy:
+            raise TrainingError("training and validation data have different taxonomies")
         served = service.models()
         if config.base_model not in served:
             raise TrainingError(f"{config.base_model} is not served; these models are: {', '.join(sorted(served))}")
@@ -133,9 +140,12 @@ class TinkerTrainer(Trainer):
                     f"and are left out, the first is {part.too_long[0]}",
                     stacklevel=3,
                 )
+        rate = learning_rate(config)
+        # Not before everything was looked up: a folder made with mistakes would refuse the run without them.
+        folder = RunFolder(run_dir, self._identity(renderer.name, rate, train, validation))
         job = Job(
             config=config,
-            learning_rate=learning_rate(config),
+            learning_rate=rate,
             folder=folder,
             service=service,
             renderer=renderer,
@@ -168,6 +178,10 @@ def learning_rate(config: TinkerConfig) -> float:
         raise TrainingError(
             f"the cookbook knows no learning rate for {config.base_model}: name one (sft.learning_rate)"
         ) from None
+
+
+def _unwritten(run_dir: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{run_dir} cannot be written: {error.strerror or error}; {_way_on(run_dir)}")
 
 
 def _way_on(run_dir: Path) -> str:

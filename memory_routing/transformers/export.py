@@ -56,6 +56,10 @@ def export(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         room = Path(temporary) / "export"
         try:
+            tokenizer = load_tokenizer(source)
+        except TrainingError as error:
+            raise TrainingError(f"{error} (base)") from None
+        try:
             Service(base_url, api_key, timeout).download(checkpoint.state, Path(temporary) / "fetched")
             fetched = str(Path(temporary) / "fetched")
             build_lora_adapter(base_model=source, adapter_path=fetched, output_path=str(room / "adapter"))
@@ -66,9 +70,9 @@ def export(
                 dtype=dtype,
                 merge_strategy="full",
             )
-        except (ServiceError, TinkerCookbookError, ValueError) as error:
+        except (ServiceError, TinkerCookbookError, ValueError, OSError) as error:
             raise TrainingError(f"exporting {checkpoint.state}: {error}") from None
-        load_tokenizer(source).save_pretrained(room / "adapter")
+        tokenizer.save_pretrained(room / "adapter")
         for part in ("adapter", "merged"):
             write_folder(room / part, checkpoint, taxonomy)
         if out.exists():
