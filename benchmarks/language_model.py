@@ -1,7 +1,8 @@
 """A whole run of the Tinker trainer on this machine: base, supervised and reinforced, by equal greedy decoding.
 
-Makes a small Llama, pre-trains it on the packaged text, serves it, trains it and scores what comes out on the packaged
-benchmark. Results go to docs/results/language_model.json; tables.py and curves.py read them.
+Makes a small Llama, pre-trains it, serves it, trains it and scores what comes out on conversations held back. The
+task `cues` is that of the tests, where one word decides; `packaged` has the packaged data, and a model that has read
+nothing else. Results go to docs/results/language_model.json; tables.py and curves.py read them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from memory_routing import MARKETING, Checkpoint, evaluate, marketing
+from memory_routing import MARKETING, Checkpoint, Dataset, Scenario, Taxonomy, evaluate, marketing
 from memory_routing.frozen import plain
 from memory_routing.prompt import system_prompt, user_prompt
 from memory_routing.runs import read_rows
@@ -37,8 +38,11 @@ from memory_routing.tinker.preparation import Order
 from memory_routing.tinker.selection import best_supervised, released
 from memory_routing.watch import Watch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests import tiny, tiny_llama
+
 NAME = "example/small-llama"
-OUT = Path(__file__).parents[1] / "docs" / "results"
+OUT = Path(__file__).parents[1] / "docs" / "results" / "language_model.json"
 CURVES = [
     "loss",
     "validation/loss",
@@ -49,6 +53,33 @@ CURVES = [
     "kl/sft/k3",
     "entropy",
 ]
+
+
+@attrs.frozen
+class Task:
+    """What is learned, and from what."""
+
+    taxonomy: Taxonomy
+    train: Dataset
+    validation: Dataset
+    scenarios: tuple[Scenario, ...]
+
+
+def cues() -> Task:
+    held = tuple(Scenario(e.conversation, (e.labels,), e.id) for e in tiny.dataset(200, 9))
+    return Task(tiny.TAXONOMY, tiny.dataset(2000, 1), tiny.dataset(100, 2), held)
+
+
+def packaged() -> Task:
+    return Task(MARKETING, marketing.dataset("train"), marketing.dataset("validation"), marketing.benchmark())
+
+
+def make_for_cues(folder: Path) -> dict[str, Any]:
+    """The model of the tests, which comes with another mapping from words to labels."""
+    started = time.perf_counter()
+    model = LlamaForCausalLM.from_pretrained(tiny_llama.pretrain(folder))
+    about = {"parameters": sum(parameter.numel() for parameter in model.parameters())}
+    return {**about, "pretraining": {"steps": 200, "batch": 32}, "pretraining_seconds": time.perf_counter() - started}
 
 
 def make(folder: Path, *, width: int, layers: int, vocabulary: int, steps: int, batch: int) -> dict[str, Any]:
@@ -110,6 +141,7 @@ def make(folder: Path, *, width: int, layers: int, vocabulary: int, steps: int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=["cues", "packaged"])
     parser.add_argument("work", type=Path, help="folder for model, checkpoints and run; a killed run goes on there")
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--layers", type=int, default=4)
@@ -127,7 +159,8 @@ def main() -> None:
     if not about.exists():
         sizes = {"width": told.width, "layers": told.layers, "vocabulary": told.vocabulary}
         about.parent.mkdir(parents=True, exist_ok=True)
-        about.write_text(json.dumps(make(model, **sizes, steps=told.pretraining, batch=16)))
+        made = make_for_cues(model) if told.task == "cues" else make(model, **sizes, steps=told.pretraining, batch=16)
+        about.write_text(json.dumps(made))
     config = TinkerConfig(
         base_model=NAME,
         renderer="role_colon",
@@ -150,63 +183,58 @@ def main() -> None:
         line = service.stderr.readline()
         found = re.search(r"at (http://\S+) ", line)
         assert found, line
-        report(told.work / "run", config, model, found[1], json.loads(about.read_text()))
+        results = run(told.work / "run", cues() if told.task == "cues" else packaged(), config, model, found[1])
+        known = json.loads(OUT.read_text()) if OUT.exists() else {}
+        known[told.task] = {"model": json.loads(about.read_text()), **results}
+        OUT.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
     finally:
         service.terminate()
         service.wait()
 
 
-def report(run: Path, config: TinkerConfig, model: Path, url: str, about: dict[str, Any]) -> None:
-    """Train, score the three stages, and write the results."""
+def run(folder: Path, task: Task, config: TinkerConfig, model: Path, url: str) -> dict[str, Any]:
+    """Train, and score the three stages."""
     started = time.perf_counter()
-    TinkerTrainer(config, base_url=url, tokenizer=model).fit(
-        marketing.dataset("train"), marketing.dataset("validation"), run
-    )
+    TinkerTrainer(config, base_url=url, tokenizer=model).fit(task.train, task.validation, folder)
     seconds = time.perf_counter() - started
-    checkpoints = Checkpoint.read_all(run)
+    checkpoints = Checkpoint.read_all(folder)
     stages: dict[str, Checkpoint | str] = {
         "base": NAME,
         "SFT": best_supervised(checkpoints),
         "SFT + RL": released(checkpoints),
     }
-    scenarios = marketing.benchmark()
-    rows = read_rows(run)
+    rows = read_rows(folder)
     base_reward = next(row["validation/reward"] for row in rows if "validation/reward" in row)
     table = {}
     for name, checkpoint in stages.items():
         renderer = config.renderer if isinstance(checkpoint, str) else None
         router = TinkerRouter(
-            checkpoint, renderer=renderer, tokenizer=model, base_url=url, max_tokens=config.max_tokens
+            checkpoint, task.taxonomy, renderer=renderer, tokenizer=model, base_url=url, max_tokens=config.max_tokens
         )
-        found = evaluate(router, scenarios)
+        found = evaluate(router, task.scenarios)
         router.close()
         malformed = sum(result.decision.malformed is not None for result in found.results)
         table[name] = {
             "checkpoint": name if isinstance(checkpoint, str) else f"{checkpoint.phase} step {checkpoint.step}",
             **{key: found.summary[key].to_dict() for key in ("f1", "exact", "macro_f1")},
-            "malformed": malformed / len(scenarios),
+            "malformed": malformed / len(task.scenarios),
             "validation_reward": base_reward if isinstance(checkpoint, str) else checkpoint.metrics["reward"],
         }
     steps = [row for row in rows if "cpu_seconds" in row]
     constant = next(row for row in rows if "constant/reward" in row)
-    results = {
-        "model": about,
-        "config": plain(attrs.evolve(config)),
+    return {
+        "config": plain(config),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}",
         "training_seconds": seconds,
-        "benchmark": {"scenarios": len(scenarios), "stages": table},
+        "benchmark": {"scenarios": len(task.scenarios), "stages": table},
         "constant": {"answer": constant["constant/answer"], "reward": constant["constant/reward"]},
         "loop_cpu_share": sum(row["cpu_seconds"] for row in steps) / sum(row["seconds"] for row in steps),
         "curves": {
-            phase: {
-                name: [[row["step"], row[name]] for row in rows if row["phase"] == phase and name in row]
-                for name in CURVES
-            }
+            f"{phase}/{name}": [[row["step"], row[name]] for row in rows if row["phase"] == phase and name in row]
             for phase in ("sft", "rl")
+            for name in CURVES
         },
     }
-    (OUT / "language_model.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps(table, indent=1))
 
 
 if __name__ == "__main__":

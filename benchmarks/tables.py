@@ -101,6 +101,40 @@ def readings() -> str:
     return "\n".join(lines)
 
 
+def language_model() -> str:
+    titles = {"cues": "The task of the tests: one word decides", "packaged": "The packaged data"}
+    return "\n\n".join(one_run(titles[task], results) for task, results in load("language_model.json").items())
+
+
+def one_run(title: str, results: dict[str, Any]) -> str:
+    model, config, benchmark = results["model"], results["config"], results["benchmark"]
+    before, sft, rl = model["pretraining"], config["sft"], config["rl"]
+    parts = [
+        f"A Llama of {model['parameters'] / 1e6:.1f} million parameters",
+        f"pre-trained for {before['steps']} steps of {before['batch']}",
+        f"LoRA rank {config['rank']}",
+        f"supervised {sft['steps']} steps of {sft['batch']}",
+        f"then {rl['iterations']} iterations of {rl['groups']} × {rl['group_size']} rollouts",
+        f"{results['machine']}, {results['training_seconds'] / 60:.0f} min",
+    ]
+    columns = ["checkpoint", "mean F1", "exact match", "malformed", "reward on validation"]
+    lines = [f"### {title}", "", ", ".join(parts) + ".", ""]
+    lines += [f"| greedy, n = {benchmark['scenarios']} held back | {' | '.join(columns)} |"]
+    lines += ["| --- |" + " --- |" * len(columns)]
+    for name, row in benchmark["stages"].items():
+        cells = [row["checkpoint"], interval(row["f1"]), interval(row["exact"])]
+        cells += [f"{row[key]:.3f}" for key in ("malformed", "validation_reward")]
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    constant = results["constant"]
+    lines += [
+        "",
+        f"The best answer that never looks at the conversation (`{', '.join(constant['answer']) or 'none'}`) earns "
+        f"{constant['reward']:.3f} on the same validation data. "
+        f"The loop's own thread used {results['loop_cpu_share']:.1%} of the steps' time.",
+    ]
+    return "\n".join(lines)
+
+
 def reward_lint() -> str:
     gold = [example.labels for example in (*marketing.dataset("train"), *marketing.dataset("validation"))]
     lint = lint_reward(RoutingReward(), MARKETING, gold)
@@ -135,6 +169,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "quality.md": quality,
     "model_choice.md": choice,
     "benchmark_readings.md": readings,
+    "language_model.md": language_model,
     "reward_lint.md": reward_lint,
     "quickstart.txt": quickstart,
 }

@@ -74,11 +74,11 @@ LEARNING = attrs.evolve(
     validation=100,
     sft=SupervisedConfig(steps=20, batch=32, learning_rate=1e-3, every=10),
     rl=ReinforcementConfig(
-        iterations=4,
+        iterations=10,
         groups=16,
         group_size=8,
         learning_rate=1e-3,
-        every=2,
+        every=5,
         watched=64,
         watch=Watch(halt_after={"sampler": 1}),
     ),
