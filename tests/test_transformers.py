@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -222,7 +223,7 @@ def test_bad_input_is_refused_before_anything_is_sent(exported: Exported, remote
 
 
 def test_what_does_not_fit_the_checkpoint_is_refused(
-    trained: Checkpoint, llama: Path, service: str, tmp_path: Path
+    trained: Checkpoint, llama: Path, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ModelError, match="another taxonomy than marketing"):
         TinkerRouter(trained, MARKETING, tokenizer=llama, base_url=service)
@@ -234,8 +235,14 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
     (tmp_path / "full" / "file").touch()
     with pytest.raises(TrainingError, match="is not empty"):
         export(trained, tiny.TAXONOMY, tmp_path / "full", base=llama, base_url=service)
-    with pytest.raises(TrainingError, match=r"no tokenizer for test/tiny-llama: .* \(base\)"):
-        export(trained, tiny.TAXONOMY, tmp_path / "y", base_url=service)
+    homeless = attrs.evolve(trained, base_model="no/such-model")
+    with pytest.raises(TrainingError, match=r"no tokenizer for no/such-model: .* \(base\)"):
+        export(homeless, tiny.TAXONOMY, tmp_path / "y", base_url=service)
+    with monkeypatch.context() as patch:
+        # The function of the same name hides the module in its package.
+        patch.setattr(sys.modules["memory_routing.transformers.export"], "load_tokenizer", lambda _: None)
+        with pytest.raises(TrainingError, match=r"no/such-model cannot be loaded: .* folder \(base\)"):
+            export(homeless, tiny.TAXONOMY, tmp_path / "y", base_url=service)
     gone = attrs.evolve(
         trained, state=TrainingState(trained.state[:-4] + "none"), weights=SamplerWeights(trained.weights[:-4] + "none")
     )

@@ -70,7 +70,10 @@ def export(
                 dtype=dtype,
                 merge_strategy="full",
             )
-        except (ServiceError, TinkerCookbookError, ValueError, OSError) as error:
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{source} cannot be loaded: {reason}; name the base model's folder (base)") from None
+        except (ServiceError, TinkerCookbookError, ValueError) as error:
             raise TrainingError(f"exporting {checkpoint.state}: {error}") from None
         tokenizer.save_pretrained(room / "adapter")
         for part in ("adapter", "merged"):
