@@ -1,4 +1,4 @@
-"""From a language model's answer to a decision."""
+"""Between conversations and a language model: prompts that fit, and decisions from its answers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,34 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from memory_routing.conversation import ConversationLike
 from memory_routing.decision import Decision, ScoredLabel, Usage
+from memory_routing.errors import ConversationError
 from memory_routing.labels import LabelSet, Malformed
+from memory_routing.renderer import Renderer
+from memory_routing.router import as_conversations
 from memory_routing.taxonomy import Taxonomy
 
-__all__ = ["answer_decision", "marginals", "neighbours"]
+__all__ = ["answer_decision", "marginals", "neighbours", "prompts"]
+
+
+def prompts(
+    conversations: Sequence[ConversationLike], renderer: Renderer, answer: int, longest: int | None
+) -> list[list[int]]:
+    """The tokens of each conversation's prompt.
+
+    Raises what `as_conversations` does, and `ConversationError` with the index of one that leaves no room for
+    `answer` tokens in a context of `longest`.
+    """
+    found = [renderer.prompt(conversation) for conversation in as_conversations(conversations)]
+    for index, prompt in enumerate(found):
+        if longest is not None and len(prompt) + answer > longest:
+            raise ConversationError(
+                f"{len(prompt)} tokens and {answer} for the answer are more than the {longest} of the model's context; "
+                "shorten the conversation",
+                index,
+            )
+    return found
 
 
 def answer_decision(

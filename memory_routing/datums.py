@@ -79,6 +79,11 @@ class AlignedDatum:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def supervised(self) -> AlignedDatum:
+        """The same tokens as a supervised datum, to ask for their logprobs."""
+        return attrs.evolve(self, logprobs=None, advantages=None)
+
 
 def _own(datum: SupervisedDatum | PolicyDatum) -> tuple[int, ...]:
     return datum.target if isinstance(datum, SupervisedDatum) else datum.completion

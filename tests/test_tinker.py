@@ -50,6 +50,15 @@ pytestmark = [
 TIMES = {"seconds", "cpu_seconds", "tokens", "usd"}
 """What a resumed run may differ in: it takes longer and costs more."""
 
+FEW = ReinforcementConfig(
+    iterations=3,
+    groups=3,
+    group_size=4,
+    learning_rate=1e-3,
+    every=2,
+    watched=8,
+    watch=Watch(halt_after={"sampler": 1}),
+)
 SMALL = TinkerConfig(
     base_model=tiny_llama.NAME,
     rank=4,
@@ -57,15 +66,7 @@ SMALL = TinkerConfig(
     max_tokens=8,
     validation=4,
     sft=SupervisedConfig(steps=4, batch=4, learning_rate=1e-3, every=2),
-    rl=ReinforcementConfig(
-        iterations=3,
-        groups=3,
-        group_size=4,
-        learning_rate=1e-3,
-        every=2,
-        watched=8,
-        watch=Watch(halt_after={"sampler": 1}),
-    ),
+    rl=FEW,
 )
 LEARNING = attrs.evolve(
     SMALL,
@@ -73,15 +74,7 @@ LEARNING = attrs.evolve(
     max_tokens=24,
     validation=100,
     sft=SupervisedConfig(steps=20, batch=32, learning_rate=1e-3, every=10),
-    rl=ReinforcementConfig(
-        iterations=10,
-        groups=16,
-        group_size=8,
-        learning_rate=1e-3,
-        every=5,
-        watched=64,
-        watch=Watch(halt_after={"sampler": 1}),
-    ),
+    rl=attrs.evolve(FEW, iterations=10, groups=16, group_size=8, every=5, watched=64),
 )
 
 

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from memory_routing.datums import align
+from memory_routing.datums import AlignedDatum, align
 from memory_routing.labels import LabelSet, Malformed
 from memory_routing.reward import RewardFn, set_f1
 from memory_routing.tinker.cost import Tokens
 from memory_routing.tinker.job import Job
 from memory_routing.tinker.preparation import Item
-from memory_routing.tinker.service import Learner, Sampler, to_datum
+from memory_routing.tinker.service import Floats, Learner, Sampler, to_datum
 
-__all__ = ["evaluate", "evaluation_tokens", "greedy_scores", "on_validation", "score", "validation_loss"]
+__all__ = ["evaluate", "evaluation_tokens", "greedy_scores", "mean_loss", "on_validation", "score", "validation_loss"]
 
 
 def score(predicted: Sequence[LabelSet | Malformed], gold: Sequence[LabelSet], reward: RewardFn) -> dict[str, float]:
@@ -27,11 +27,11 @@ def score(predicted: Sequence[LabelSet | Malformed], gold: Sequence[LabelSet], r
         columns["reward"].append(earned.total)
         for name in reward.weights:
             columns[f"reward/{name}"].append(earned.components.get(name, 0.0))
-        known = isinstance(said, LabelSet)
-        columns["f1"].append(set_f1(said, right) if isinstance(said, LabelSet) else 0.0)
-        columns["exact"].append(float(said == right))
-        columns["malformed"].append(float(not known))
-        columns["labels"].append(float(len(said)) if isinstance(said, LabelSet) else 0.0)
+        f1, labels = (set_f1(said, right), len(said)) if isinstance(said, LabelSet) else (0.0, 0)
+        columns["f1"].append(f1)
+        columns["exact"].append(said == right)
+        columns["malformed"].append(isinstance(said, Malformed))
+        columns["labels"].append(labels)
     return {name: math.fsum(values) / len(values) for name, values in columns.items()}
 
 
@@ -50,7 +50,11 @@ def greedy_scores(job: Job, sampler: Sampler) -> dict[str, float]:
 def validation_loss(job: Job, learner: Learner) -> float:
     """Mean negative logprob in nats over the answers' tokens; by forward passes, which change nothing."""
     aligned = [align(item.datum) for item in job.validation]
-    found = learner.forward([to_datum(item) for item in aligned])
+    return mean_loss(aligned, learner.forward([to_datum(item) for item in aligned]))
+
+
+def mean_loss(aligned: Sequence[AlignedDatum], found: Sequence[Floats]) -> float:
+    """Mean negative logprob in nats over own tokens, from logprobs `(T,)` of each datum."""
     own = np.concatenate([logprobs[item.mask > 0] for item, logprobs in zip(aligned, found, strict=True)])
     return -float(own.astype(np.float64).mean())
 

@@ -57,14 +57,14 @@ class Job:
     def go_on(self) -> None:
         """Take up what the run folder holds, up to its last checkpoint; what came after will be done again."""
         # What a killed run did after its checkpoint was paid for all the same.
-        self.service.spent += self.folder_spent()
+        self.service.spent += self._spent_before()
         write_whole(self.folder.path / _SPENT, json.dumps(plain(self.service.spent)).encode())
         self.checkpoints = [Checkpoint(**row) for row in self.folder.rows(CHECKPOINTS)]
         last = _place(plain(self.checkpoints[-1])) if self.checkpoints else (-1, 0)
         self.folder.keep(lambda row: _place(row) <= last)
         self.metrics = self.folder.rows()
 
-    def folder_spent(self) -> Tokens:
+    def _spent_before(self) -> Tokens:
         """What the run has used before: by its last row, or by what was known when rows were last dropped."""
         known = [Tokens(**row["tokens"]) for row in self.folder.rows()[-1:]]
         carried = self.folder.path / _SPENT

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from memory_routing.datums import AlignedDatum, PolicyDatum, SupervisedDatum, align, align_all
+from memory_routing.datums import AlignedDatum, PolicyDatum, align, align_all
 from memory_routing.divergence import Divergence, divergence
 from memory_routing.errors import TrainingError
 from memory_routing.progress import track
@@ -75,10 +75,12 @@ class _Reinforcement:
         """Prove that the loaded state is the supervised policy: its logprobs are those of that policy's sampler."""
         items = spaced(self.job.validation, HANDOVER)
         groups = self._sample(reference, items, 1, 1.0)
-        datums = [SupervisedDatum(item.prompt, rollout.tokens) for item, (rollout,) in zip(items, groups, strict=True)]
-        aligned = [align(datum) for datum in datums]
-        sampled = [_on_own(item, rollout.logprobs) for item, (rollout,) in zip(aligned, groups, strict=True)]
-        found = learner.forward([to_datum(item) for item in aligned])
+        aligned = [
+            align(PolicyDatum(item.prompt, rollout.tokens, rollout.logprobs, 0.0))
+            for item, (rollout,) in zip(items, groups, strict=True)
+        ]
+        sampled = _sampled(aligned)
+        found = learner.forward([to_datum(item.supervised) for item in aligned])
         apart = divergence(sampled, found, [item.mask for item in aligned])
         largest = max(
             float(np.abs(ours - theirs)[item.mask > 0].max())
@@ -136,12 +138,11 @@ class _Reinforcement:
         before: Sequence[Floats],
     ) -> dict[str, float]:
         """The three pairs: sampler and learner, before and after the step, learner and supervised policy."""
-        sampled = [item.logprobs for item in aligned if item.logprobs is not None]
+        sampled = _sampled(aligned)
         stride = -(-len(datums) // self.config.watched)
         masks = [item.mask for item in aligned[::stride]]
-        texts = [SupervisedDatum(datum.prompt, datum.completion) for datum in datums[::stride]]
-        after = learner.forward([to_datum(align(text)) for text in texts])
-        anchor = reference.logprobs([(*text.prompt, *text.target) for text in texts])
+        after = learner.forward([to_datum(item.supervised) for item in aligned[::stride]])
+        anchor = reference.logprobs([(*datum.prompt, *datum.completion) for datum in datums[::stride]])
         try:
             return {
                 **_named("sampler", divergence(sampled, before, [item.mask for item in aligned])),
@@ -189,11 +190,9 @@ class _Reinforcement:
         return f"{said}, validation {held[-1]:.3f}" if held else said
 
 
-def _on_own(aligned: AlignedDatum, values: Sequence[float]) -> Floats:
-    """Logprobs of own tokens at their places among zeros, `(T,)`."""
-    whole = np.zeros(len(aligned), dtype=np.float32)
-    whole[aligned.mask > 0] = values
-    return whole
+def _sampled(aligned: Sequence[AlignedDatum]) -> list[Floats]:
+    """The sampler's logprobs `(T,)` of each policy datum."""
+    return [item.logprobs for item in aligned if item.logprobs is not None]
 
 
 def _named(pair: str, found: Divergence) -> dict[str, float]:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from memory_routing.answers import answer_decision, marginals, neighbours
+from memory_routing.answers import answer_decision, marginals, neighbours, prompts
 from memory_routing.conversation import ConversationLike
 from memory_routing.decision import Decision, Usage
-from memory_routing.errors import ConversationError, ModelError, RouterError
+from memory_routing.errors import ModelError, RouterError
 from memory_routing.labels import LabelSet
 from memory_routing.marketing import MARKETING
-from memory_routing.router import Router, as_conversations
+from memory_routing.router import Router
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.tinker.renderer import CookbookRenderer, load_tokenizer, renderer_for
 from memory_routing.tinker.service import Rollout, Service, ServiceError
@@ -64,19 +64,12 @@ class TinkerRouter(Router):
 
     def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
         """One decision for each conversation, in input order; see `Router.classify_batch`."""
-        prompts = [self._renderer.prompt(conversation) for conversation in as_conversations(conversations)]
-        for index, prompt in enumerate(prompts):
-            if self._longest is not None and len(prompt) + self._max_tokens > self._longest:
-                raise ConversationError(
-                    f"{len(prompt)} tokens and {self._max_tokens} for the answer are more than the {self._longest} of "
-                    "the model's context; shorten the conversation",
-                    index,
-                )
+        rendered = prompts(conversations, self._renderer, self._max_tokens, self._longest)
         decided: dict[int, Decision] = {}
-        groups = self._sampler.sample(prompts, stop=self._renderer.stop, max_tokens=self._max_tokens, temperature=0.0)
+        groups = self._sampler.sample(rendered, stop=self._renderer.stop, max_tokens=self._max_tokens, temperature=0.0)
         try:
             for index, (rollout,) in enumerate(groups):
-                decided[index] = self._decision(prompts[index], rollout)
+                decided[index] = self._decision(rendered[index], rollout)
         except ServiceError as error:
             raise RouterError(str(error), decided) from None
         return list(decided.values())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
-import numpy as np
 import tinker
 
 from memory_routing.datums import AlignedDatum, align_all
 from memory_routing.errors import TrainingError
 from memory_routing.progress import track
 from memory_routing.tinker.cost import Tokens
-from memory_routing.tinker.greedy import evaluate, evaluation_tokens, on_validation
+from memory_routing.tinker.greedy import evaluate, evaluation_tokens, mean_loss, on_validation
 from memory_routing.tinker.job import Job
 from memory_routing.tinker.preparation import Order
 from memory_routing.tinker.service import Learner, to_datum
@@ -70,10 +70,8 @@ class _Supervised:
         pending = learner.submit(datums, "cross_entropy", self.job.learning_rate, self.job.config.adam)
         self.step += 1
         ahead = self._batch()
-        found = pending.wait()
-        own = np.concatenate([logprobs[item.mask > 0] for item, logprobs in zip(aligned, found, strict=True)])
-        loss = -float(own.astype(np.float64).mean())
-        if not np.isfinite(loss):
+        loss = mean_loss(aligned, pending.wait())
+        if not math.isfinite(loss):
             raise TrainingError(f"step {self.step}: the loss is {loss}; lower the learning rate")
         seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.thread_time() - cpu}
         self.job.log("sft", self.step, {"loss": loss, "learning_rate": self.job.learning_rate, **seconds})

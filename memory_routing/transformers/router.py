@@ -11,12 +11,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from memory_routing.answers import answer_decision, marginals, neighbours
+from memory_routing.answers import answer_decision, marginals, neighbours, prompts
 from memory_routing.conversation import ConversationLike
 from memory_routing.decision import Decision, Usage
-from memory_routing.errors import ConversationError, ModelError
+from memory_routing.errors import ModelError
 from memory_routing.labels import LabelSet
-from memory_routing.router import Router, as_conversations
+from memory_routing.router import Router
 from memory_routing.tinker.renderer import CookbookRenderer, load_tokenizer
 from memory_routing.transformers.folder import read_folder
 from memory_routing.transformers.grammar import AnswerGrammar
@@ -54,16 +54,9 @@ class TransformersRouter(Router):
 
     def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
         """One decision for each conversation, in input order; see `Router.classify_batch`."""
-        prompts = [self._renderer.prompt(conversation) for conversation in as_conversations(conversations)]
         room = max(len(self._renderer.target(labels)) for labels in (self._everything, self.taxonomy.none))
-        for index, prompt in enumerate(prompts):
-            if self._longest is not None and len(prompt) + room > self._longest:
-                raise ConversationError(
-                    f"{len(prompt)} tokens and {room} for the answer are more than the {self._longest} of the model's "
-                    "context; shorten the conversation",
-                    index,
-                )
-        return [self._decide(prompt) for prompt in prompts]
+        rendered = prompts(conversations, self._renderer, room, self._longest)
+        return [self._decide(prompt) for prompt in rendered]
 
     @property
     def _everything(self) -> LabelSet:
