@@ -46,6 +46,9 @@ class Usage:
     input_tokens: int
     output_tokens: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
 
 def _frozen(scores: Mapping[str, float] | None) -> Mapping[str, float] | None:
     return None if scores is None else FrozenMapping(scores)

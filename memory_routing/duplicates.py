@@ -20,7 +20,7 @@ from memory_routing.example import Example, Scenario
 if TYPE_CHECKING:
     from datasketch import MinHash
 
-__all__ = ["Duplicates", "Pair", "find_duplicates", "find_leaks", "without_duplicates"]
+__all__ = ["Duplicates", "Pair", "TextIndex", "find_duplicates", "find_leaks", "without_duplicates"]
 
 _SHINGLE: Final = 3
 _PERMUTATIONS: Final = 128
@@ -72,9 +72,11 @@ def find_duplicates(dataset: Dataset, similarity: float = DEFAULT_SIMILARITY) ->
 
     Raises `MissingExtraError` without the extra `data`.
     """
-    items = dataset.examples
-    pairs = [(i, j) for i, j in _candidates(items, similarity) if i < j]
-    return _measured(items, items, pairs, similarity)
+    index, found = TextIndex(similarity), []
+    for j, example in enumerate(dataset):
+        found += [(i, j, likeness) for i, likeness in index.similar(example.conversation)]
+        index.add(example.conversation)
+    return _sorted_out(found, dataset.examples, dataset.examples)
 
 
 def find_leaks(train: Dataset, test: Sequence[Item], similarity: float = DEFAULT_SIMILARITY) -> Duplicates:
@@ -82,9 +84,11 @@ def find_leaks(train: Dataset, test: Sequence[Item], similarity: float = DEFAULT
 
     Raises `MissingExtraError` without the extra `data`.
     """
-    offset = len(train)
-    pairs = [(i, j - offset) for i, j in _candidates((*train.examples, *test), similarity) if i < offset <= j]
-    return _measured(train.examples, test, pairs, similarity)
+    index = TextIndex(similarity)
+    for example in train:
+        index.add(example.conversation)
+    found = [(i, j, likeness) for j, item in enumerate(test) for i, likeness in index.similar(item.conversation)]
+    return _sorted_out(found, train.examples, test)
 
 
 def without_duplicates(dataset: Dataset, similarity: float = DEFAULT_SIMILARITY) -> Dataset:
@@ -96,50 +100,66 @@ def without_duplicates(dataset: Dataset, similarity: float = DEFAULT_SIMILARITY)
     return Dataset(dataset.taxonomy, tuple(e for i, e in enumerate(dataset) if i not in gone))
 
 
-def _shingles(conversation: Conversation) -> frozenset[str]:
+def shingles(conversation: Conversation) -> frozenset[str]:
+    """The three-word sequences of a conversation, whatever their case; of a shorter one, its words."""
     words = re.findall(r"\w+", " ".join(turn.text for turn in conversation.turns).casefold())
     if len(words) < _SHINGLE:
         return frozenset([" ".join(words)])
     return frozenset(" ".join(words[i : i + _SHINGLE]) for i in range(len(words) - _SHINGLE + 1))
 
 
-def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """Jaccard similarity of two sets that are not both empty."""
     return len(a & b) / len(a | b)
 
 
-def _candidates(items: Sequence[Item], similarity: float) -> list[tuple[int, int]]:
-    """Pairs in order of place that may be similar enough, exact copies among them."""
-    try:
-        from datasketch import MinHash, MinHashLSH
-    except ImportError:
-        raise MissingExtraError("finding near-duplicates", "datasketch", "data") from None
-    # Below the asked similarity, so that the estimate misses few; the exact similarity then decides.
-    index = MinHashLSH(threshold=max(0.1, 0.8 * similarity), num_perm=_PERMUTATIONS)
-    found: list[tuple[int, int]] = []
-    for j, item in enumerate(items):
-        sketch: MinHash = MinHash(num_perm=_PERMUTATIONS)
-        sketch.update_batch([_bytes(shingle) for shingle in _shingles(item.conversation)])
-        found += [(i, j) for i in index.query(sketch)]
-        index.insert(j, sketch)
-    return sorted(found)
+class TextIndex:
+    """Conversations that can be asked for those that share text with another.
+
+    Raises `MissingExtraError` without the extra `data`.
+    """
+
+    def __init__(self, similarity: float = DEFAULT_SIMILARITY) -> None:
+        try:
+            from datasketch import MinHashLSH
+        except ImportError:
+            raise MissingExtraError("finding near-duplicates", "datasketch", "data") from None
+        self._similarity = similarity
+        # Below the asked similarity, so that the estimate misses few; the exact similarity then decides.
+        self._index = MinHashLSH(threshold=max(0.1, 0.8 * similarity), num_perm=_PERMUTATIONS)
+        self._kept: list[Conversation] = []
+
+    def add(self, conversation: Conversation) -> None:
+        """Keep a conversation; its place is the count of those before it."""
+        self._index.insert(len(self._kept), _sketch(conversation))
+        self._kept.append(conversation)
+
+    def similar(self, conversation: Conversation) -> list[tuple[int, float]]:
+        """Places and similarities of those that share text with it; 1 is the same shingles or the same text."""
+        own, found = shingles(conversation), []
+        for place in sorted(self._index.query(_sketch(conversation))):
+            other = self._kept[place]
+            likeness = 1.0 if other.hash == conversation.hash else jaccard(own, shingles(other))
+            if likeness >= self._similarity:
+                found.append((place, likeness))
+        return found
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+def _sketch(conversation: Conversation) -> MinHash:
+    from datasketch import MinHash
+
+    sketch: MinHash = MinHash(num_perm=_PERMUTATIONS)
+    sketch.update_batch([shingle.encode("utf-8", "surrogatepass") for shingle in shingles(conversation)])
+    return sketch
 
 
-def _measured(
-    first: Sequence[Item], second: Sequence[Item], pairs: Iterable[tuple[int, int]], similarity: float
-) -> Duplicates:
+def _sorted_out(found: Iterable[tuple[int, int, float]], first: Sequence[Item], second: Sequence[Item]) -> Duplicates:
     exact: list[Pair] = []
     near: list[Pair] = []
-    for i, j in pairs:
+    for i, j, likeness in sorted(found):
         a, b = first[i], second[j]
-        same = a.conversation.hash == b.conversation.hash
-        likeness = 1.0 if same else _jaccard(_shingles(a.conversation), _shingles(b.conversation))
-        if same or likeness >= similarity:
-            pair = Pair(i, j, (a.id, b.id), likeness, _labels(a) == _labels(b))
-            (exact if same else near).append(pair)
+        pair = Pair(i, j, (a.id, b.id), likeness, _labels(a) == _labels(b))
+        (exact if a.conversation.hash == b.conversation.hash else near).append(pair)
     return Duplicates(tuple(exact), tuple(near))
 
 

@@ -8,6 +8,8 @@
     ├── ModelError (ValueError)          a model folder that is damaged, foreign or too new
     ├── RouterError (RuntimeError)       a provider failed; `decided` holds what was done before
     ├── TrainingError (RuntimeError)     a training run that cannot start or go on
+    ├── GenerationError (ValueError)     a plan that contradicts itself, or a folder that holds another one
+    ├── TeacherError (RuntimeError)      a teacher that gave no answer
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
 Each also inherits the built-in error it specialises, and each message names the place and the remedy.
@@ -27,12 +29,14 @@ __all__ = [
     "BadLine",
     "ConversationError",
     "DatasetError",
+    "GenerationError",
     "MemoryRoutingError",
     "MissingExtraError",
     "ModelError",
     "RewardError",
     "RouterError",
     "TaxonomyError",
+    "TeacherError",
     "TrainingError",
 ]
 
@@ -102,6 +106,22 @@ class RouterError(MemoryRoutingError, RuntimeError):
 
 class TrainingError(MemoryRoutingError, RuntimeError):
     """A training run that cannot start or cannot go on."""
+
+
+class GenerationError(MemoryRoutingError, ValueError):
+    """A plan that contradicts itself, settings that cannot work, or an output folder of another plan."""
+
+
+class TeacherError(MemoryRoutingError, RuntimeError):
+    """A teacher that gave no answer.
+
+    `passing`: the same call may succeed later, `after` this many seconds if the service said so. `fatal`: no other
+    call can succeed either, as with a refused key. Neither: this one call is refused for good.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False, fatal: bool = False, after: float | None = None) -> None:
+        super().__init__(message)
+        self.passing, self.fatal, self.after = passing, fatal, after
 
 
 class MissingExtraError(MemoryRoutingError, ImportError):

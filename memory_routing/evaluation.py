@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from memory_routing.decision import Decision
 from memory_routing.errors import TaxonomyError
 from memory_routing.example import Scenario
 from memory_routing.files import write_whole
+from memory_routing.frozen import without_nan
 from memory_routing.intervals import Estimate, Floats, bootstrap, mean, share
 from memory_routing.labels import LabelSet
 from memory_routing.reward import set_f1
@@ -192,7 +192,7 @@ class Report:
             },
             "results": [result.to_dict() for result in self.results],
         }
-        return {key: _without_nan(value) for key, value in plain.items()}
+        return {key: without_nan(value) for key, value in plain.items()}
 
     def write(self, path: str | Path) -> None:
         """Write the report as JSON, whole or not at all."""
@@ -267,11 +267,3 @@ def _nanmean(values: Floats) -> Floats:
 def _in_order(names: Iterable[str]) -> list[str]:
     ranks = {"easy": 0, "medium": 1, "hard": 2}
     return sorted(names, key=lambda name: (ranks.get(name, 3), name))
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["FrozenMapping", "plain"]
+__all__ = ["FrozenMapping", "plain", "without_nan"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -46,3 +47,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def without_nan(value: Any) -> Any:
+    """Plain data with `None` for what is not a number, which JSON cannot write."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

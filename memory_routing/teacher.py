@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
+from typing import Any
 
 import attrs
 
@@ -29,11 +32,26 @@ class Brief:
     """Length aimed at, in words over all turns."""
     distractor: str | None = None
     """A look-alike that must not earn a label."""
+    opening: str | None = None
+    """How the conversation, which is already under way, begins."""
+    number: int = 0
+    """Place in a plan: tells apart what is otherwise equal."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("turns", "words"):
             if getattr(self, name) < 1:
                 raise ValueError(f"brief: {name} must be at least 1, not {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, the labels as a list of names."""
+        fields = attrs.asdict(self, filter=lambda field, _: field.name != "labels")
+        return {"labels": list(self.labels), **fields}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the values and the taxonomy: the brief's identity in every process."""
+        canonical = json.dumps([self.labels.taxonomy.hash, self.to_dict()], sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class TeacherGenerator(ABC):
@@ -43,8 +61,14 @@ class TeacherGenerator(ABC):
 
     @abstractmethod
     async def generate(self, brief: Brief, attempt: int = 0) -> Example | Malformed:
-        """A conversation for the brief. `attempt` counts retries, so that each can differ."""
+        """A conversation for the brief. `attempt` counts retries, so that each can differ.
+
+        Raises `TeacherError` where no answer came.
+        """
 
     @abstractmethod
     async def label(self, conversation: Conversation) -> Annotation | Malformed:
-        """Labels and evidence of a conversation, without knowledge of any brief."""
+        """Labels and evidence of a conversation, without knowledge of any brief.
+
+        Raises `TeacherError` where no answer came.
+        """

@@ -16,17 +16,18 @@ PACKAGE = Path(memory_routing.__file__).parent
 
 # From the bottom up; a module may import from its own layer and from those before it.
 LAYERS = [
-    ["errors", "frozen"],
+    ["errors", "frozen", "background"],
     ["wire", "files", "progress", "intervals", "labels", "conversation", "runs"],
     ["taxonomy"],
-    ["decision", "example", "prompt"],
-    ["reward", "renderer", "router", "dataset", "teacher", "answers"],
+    ["decision", "example"],
+    ["reward", "renderer", "router", "dataset", "teacher", "prompt", "answers"],
     ["datums", "advantages", "divergence", "watch"],
     ["trainer", "scenarios", "reward_lint", "reward_probe", "dataset_stats"],
     ["duplicates", "evaluation", "marketing"],
     ["embedded"],
     ["local", "tinker", "server"],
-    ["transformers"],
+    ["transformers", "generation"],
+    ["cohere"],
     ["cli"],
 ]
 ROOT = {"__init__", "__main__"}
@@ -42,6 +43,11 @@ VENDORS = {
     "peft",
     "fastapi",
     "uvicorn",
+    "tenacity",
+    "filelock",
+    "jinja2",
+    "matplotlib",
+    "httpx",
 }
 
 
