@@ -25,7 +25,7 @@ def groups(*names: str) -> list[str]:
 def install_everything(session: nox.Session) -> None:
     # First and pinned, so that what comes later does not choose another build of several gigabytes.
     session.install(TORCH)
-    session.install("-e", ".[train,data,tinker,transformers,server]")
+    session.install("-e", ".[train,cohere,tinker,transformers,server]")
     session.install("--no-deps", ENCODER)
 
 

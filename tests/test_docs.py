@@ -17,6 +17,8 @@ EXTRAS = {
     "tinker": ["tinker_cookbook"],
     "transformers": ["tinker_cookbook", "peft"],
     "server": ["fastapi", "peft"],
+    "generation": ["tenacity"],
+    "cohere": ["cohere"],
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -11,11 +11,15 @@ from memory_routing.example import Scenario
 from memory_routing.scenarios import read_scenarios
 from memory_routing.taxonomy import Taxonomy
 
-__all__ = ["MARKETING", "MODEL_FOLDER", "benchmark", "dataset"]
+__all__ = ["GUIDE", "MARKETING", "MODEL_FOLDER", "POOLS", "benchmark", "dataset"]
 
 _FOLDER: Final = Path(__file__).parent
 MODEL_FOLDER: Final = _FOLDER / "model"
 """The shipped embedded model."""
+GUIDE: Final = _FOLDER / "guide.md"
+"""How conversations are labelled, for a language model that does it."""
+POOLS: Final = _FOLDER / "pools.toml"
+"""Industries, roles, situations and category pairs that marketing conversations are planned from."""
 
 MARKETING: Final = Taxonomy.load(_FOLDER / "taxonomy.toml")
 """Twelve categories of what a marketing assistant should remember, six of the company, six of the user."""

@@ -1,0 +1,118 @@
+"""What a chat model is asked and answers, and the file that keeps every answer."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from memory_routing.decision import Usage
+from memory_routing.files import parse_json
+
+__all__ = ["Answer", "AnswerLog", "Message", "Request"]
+
+
+@attrs.frozen
+class Message:
+    """One message to a chat model: `system`, `user` or `assistant`, and its text."""
+
+    role: str
+    content: str
+
+
+@attrs.frozen
+class Request:
+    """What a chat model is asked for: one JSON object of a form."""
+
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] = attrs.field(hash=False)
+    """JSON Schema of the answer."""
+    temperature: float
+    max_tokens: int
+    seed: int | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over everything that is asked."""
+        return hashlib.sha256(json.dumps(attrs.asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def size(self) -> Usage:
+        """Tokens at most: a token has three bytes or more in most languages."""
+        text = "".join(message.content for message in self.messages)
+        return Usage(len(text.encode("utf-8", "surrogatepass")) // 3 + 50, self.max_tokens)
+
+
+@attrs.frozen
+class Answer:
+    """What a chat model said."""
+
+    text: str
+    usage: Usage
+    complete: bool = True
+    """Whether it ended by itself; otherwise it was cut by length."""
+
+
+class AnswerLog:
+    """Every answer of a run, appended and synced as it comes: what is in it is never asked again.
+
+    Answers stay on disk; in memory is where they stand. A line that a kill cut short is left behind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a+b")
+        self._places: dict[str, int] = {}
+        self.spent = Usage(0)
+        """Tokens of all answers."""
+        self.seconds = 0.0
+        """That all answers took together."""
+        self._read()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, key: str) -> Answer | None:
+        """The answer that is kept under a key."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        self._file.seek(place)
+        row = parse_json(self._file.readline())
+        return Answer(row["text"], Usage(*row["usage"]), row["complete"])
+
+    def add(self, key: str, answer: Answer, seconds: float) -> None:
+        """Keep an answer; when this returns it is on the disk."""
+        row = {"key": key, "text": answer.text, "complete": answer.complete, "usage": attrs.astuple(answer.usage)}
+        place = self._file.seek(0, os.SEEK_END)
+        self._file.write(json.dumps({**row, "seconds": round(seconds, 3)}).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._count(place, {**row, "seconds": seconds})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        place, line = 0, b""
+        for line in self._file:
+            # A line that a kill cut short: it is asked again.
+            with contextlib.suppress(KeyError, TypeError, ValueError):
+                self._count(place, parse_json(line))
+            place += len(line)
+        if line and not line.endswith(b"\n"):
+            self._file.write(b"\n")
+
+    def _count(self, place: int, row: Mapping[str, Any]) -> None:
+        used = Usage(*row["usage"])
+        self.seconds += row["seconds"]
+        self._places[row["key"]] = place
+        self.spent = self.spent + used
