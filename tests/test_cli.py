@@ -214,7 +214,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
         (["dataset", "stats", os.devnull], "no examples in it"),
         (["taxonomy", "check", "absent.toml"], "absent.toml"),
         (["dataset", "split", "a.jsonl", "--out", "x", "--fraction", "2"], "between 0 and 1"),
-        (["train", "local", "--out", "x", "--train", "a"], "--train and --validation go together"),
+        (["train", "local", "--out", "x", "--validation", "a"], "--validation needs --train"),
         (["train", "local", "--out", "x", "--taxonomy", "a"], "--taxonomy needs --train"),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, data: list[str | 
     export: list[str | Path] = ["export", tmp_path, "--out", tmp_path / "x"]
     cases: list[tuple[list[str | Path], str]] = [
         ([*train, "--prices", "1,2"], "--prices takes three numbers"),
-        ([*train, "--train", tmp_path / "a"], "--train and --validation go together"),
+        ([*train, "--validation", tmp_path / "a"], "--validation needs --train"),
         ([*train, *data, "--budget", "1"], "a budget needs prices"),
         ([*train, *data, "--learning-rate", "0"], "'learning_rate' must be > 0"),
         ([*train, "--prices", "nan,1,1"], "--prices takes three numbers"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 import typer
@@ -24,6 +24,12 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Train a router.", no_args_is_help=True, rich_markup_mode=None)
 
+HELD_BACK: Final = 0.15
+"""Share of the training data that serves as validation data where no other is named."""
+ValidationOption = Annotated[
+    Path | None, typer.Option(help=f"Validation data; left out, {HELD_BACK:.0%} of --train is held back for it.")
+]
+
 
 @app.callback()
 def group() -> None:
@@ -34,7 +40,7 @@ def group() -> None:
 def local(
     out: Annotated[Path, typer.Option(help="Run folder; a run that was killed goes on there.")],
     train: Annotated[Path | None, typer.Option(help="Training data; the packaged data if left out.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Validation data, as --train.")] = None,
+    validation: ValidationOption = None,
     taxonomy: TaxonomyOption = None,
     encoder: Annotated[Path | None, typer.Option(help="Folder with the base model.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes of each member over the training data.", min=1)] = None,
@@ -57,7 +63,7 @@ def local(
 def tinker(
     out: Annotated[Path, typer.Option(help="Run folder; a run that was killed goes on there.")],
     train: Annotated[Path | None, typer.Option(help="Training data; the packaged data if left out.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Validation data, as --train.")] = None,
+    validation: ValidationOption = None,
     taxonomy: TaxonomyOption = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings of TinkerConfig.")] = None,
     base_model: Annotated[str | None, typer.Option(help="Any model that the service serves.")] = None,
@@ -111,14 +117,20 @@ def tinker(
 
 
 def _data(train: Path | None, validation: Path | None, taxonomy: Path | None) -> tuple[Dataset, Dataset]:
-    if (train is None) != (validation is None):
-        fail("--train and --validation go together: memory-routing dataset split makes them from one file")
-    if train is None or validation is None:
+    if train is None:
+        if validation is not None:
+            fail("--validation needs --train")
         if taxonomy is not None:
-            fail("--taxonomy needs --train and --validation: the packaged data are for the marketing taxonomy")
+            fail("--taxonomy needs --train: the packaged data are for the marketing taxonomy")
         return marketing.dataset("train"), marketing.dataset("validation")
     used = taxonomy_from(taxonomy)
-    return Dataset.read(train, used), Dataset.read(validation, used)
+    data = Dataset.read(train, used)
+    if validation is not None:
+        return data, Dataset.read(validation, used)
+    held = data.split(HELD_BACK, stratum=lambda example: str(example.labels))
+    if not all(map(len, held)):
+        fail(f"{train}: {len(data)} examples are too few to hold some back; name --validation")
+    return held
 
 
 def _wandb(project: str, folder: Path) -> Sink:
