@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from memory_routing.generation import Calls, GenerationConfig, generate_dataset,
 
 from .teacher_service import KEY, SUPPORT, Reply, Request, TeacherService
 from .teachers import conversation_for
+from .test_cli import on_a_terminal
 
 ROOT = Path(__file__).parents[1]
 QUICK = GenerationConfig(pause=0.01, concurrency=8)
@@ -403,6 +405,19 @@ def test_a_dry_run_sends_nothing_and_needs_no_key(service: TeacherService, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_on_a_terminal_the_plan_and_its_price_come_first(
+    service: TeacherService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COHERE_API_KEY", KEY)
+    monkeypatch.setenv("CO_API_URL", service.url)
+    code, output = on_a_terminal("generate", "--n", "20", "--out", str(tmp_path))
+    assert code == 0
+    for earlier, later in pairwise(
+        ["20 conversations planned", "forecast", "USD at most", "20/20", "yield", "report.html"]
+    ):
+        assert -1 < output.find(earlier) < output.find(later), (earlier, later)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -449,7 +464,8 @@ def test_a_budget_that_is_used_up_ends_with_1(service: TeacherService, tmp_path:
     done = generate(*arguments, "--budget", 0.2, CO_API_URL=service.url)
     assert done.returncode == 1
     assert "the budget of 0.2 USD is used up" in done.stderr
-    found = json.loads(done.stdout)
+    before, found = map(json.loads, done.stdout.splitlines())
+    assert sum(before["plan"].values()) >= 30
     assert 0 < found["kept"] < 30
     assert 0.1 < found["usd"] <= 0.2
     assert generate(*arguments, CO_API_URL=service.url).returncode == 0

@@ -471,11 +471,28 @@ def test_labels_that_differ_are_set_aside_with_both(tmp_path: Path) -> None:
     made = generate_dataset(FakeTeacher(MARKETING, relabel), plan(MARKETING, 40), tmp_path, config)
     assert made.report.rejections["labels differ"] == 1
     (aside,) = Dataset.read(tmp_path / "set_aside.jsonl", MARKETING)
+    assert aside.metadata["reason"] == f"labels differ: asked for {wanted}, labelled user.role_context"
     assert aside.labels == labels("user.role_context")
     assert aside.metadata["target"] == ["company.brand_core"]
     assert len(made.dataset) == 40
     assert sum(example.labels == more for example in made.dataset) == 1
     assert made.report.agreement.more.value > 0
+
+
+def test_conversations_beyond_the_surplus_are_set_aside_too(tmp_path: Path) -> None:
+    def more(request: Request, said: dict[str, Any]) -> dict[str, Any]:
+        if [label["category"] for label in said.get("labels", [])] == ["company.brand_core"] and len(aside) < 2:
+            aside.append(request.hash)
+            said["labels"].append({**said["labels"][0], "category": "user.role_context"})
+        return said
+
+    aside: list[str] = []
+    made = generate_dataset(FakeTeacher(MARKETING, more), plan(MARKETING, 40), tmp_path, QUICK)
+    assert made.report.rejections["surplus"] == 2
+    assert len(made.dataset) == 40
+    for example in Dataset.read(tmp_path / "set_aside.jsonl", MARKETING):
+        assert example.labels == labels("company.brand_core", "user.role_context")
+        assert example.metadata["reason"].startswith("surplus: user.role_context")
 
 
 def test_what_is_never_right_ends_among_the_dead_letters(tmp_path: Path) -> None:

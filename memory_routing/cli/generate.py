@@ -86,7 +86,7 @@ def generate(
         base_url=base_url,
         **told,
     )
-    _show_plan(briefs, forecast(teacher, briefs, config), dry_run=dry_run)
+    _show_plan(briefs, forecast(teacher, briefs, config))
     if dry_run:
         return
     try:
@@ -125,10 +125,9 @@ def _benchmarks(paths: Sequence[Path] | None, taxonomy: Taxonomy) -> list[Scenar
     return list(marketing.benchmark()) if taxonomy == marketing.MARKETING else []
 
 
-def _show_plan(briefs: Plan, found: Forecast, *, dry_run: bool) -> None:
+def _show_plan(briefs: Plan, found: Forecast) -> None:
     if not to_terminal():
-        if dry_run:
-            emit({"plan": briefs.balance, "forecast": plain(found)})
+        emit({"plan": briefs.balance, "forecast": plain(found)})
         return
     show_table(
         f"{len(briefs)} conversations planned",
@@ -146,7 +145,7 @@ def _show_plan(briefs: Plan, found: Forecast, *, dry_run: bool) -> None:
             ("tokens in", f"{found.usage.input_tokens:,}"),
             ("tokens out", f"{found.usage.output_tokens:,}"),
             ("cost", usd),
-            ("time", f"{found.seconds / 60:.0f} min"),
+            ("time", f"{found.seconds / 60:.1f} min"),
         ],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
@@ -14,7 +15,10 @@ from memory_routing.generation.config import GenerationConfig
 from memory_routing.generation.gate import Refusal
 from memory_routing.generation.plan import Plan
 
-__all__ = ["Admission"]
+__all__ = ["SURPLUS", "Admission"]
+
+SURPLUS: Final = "surplus"
+"""Refused for labels that nobody asked for and that have enough conversations: nothing is wrong with it."""
 
 
 class Admission:
@@ -47,7 +51,7 @@ class Admission:
         extra = example.labels - self._plan[number].labels
         for name in extra:
             if self._extra[name] >= self._allowed[name]:
-                return Refusal("surplus", f"{name}, which nobody asked for, has enough conversations")
+                return Refusal(SURPLUS, f"{name}, which nobody asked for, has enough conversations")
         self._extra.update(extra)
         self._texts.add(example.conversation)
         self._numbers.append(number)

@@ -18,7 +18,7 @@ from memory_routing.dataset import Dataset
 from memory_routing.errors import GenerationError, TeacherError, TrainingError
 from memory_routing.example import Annotation, Example, Scenario
 from memory_routing.files import write_json_lines
-from memory_routing.generation.admission import Admission
+from memory_routing.generation.admission import SURPLUS, Admission
 from memory_routing.generation.answers import AnswerLog
 from memory_routing.generation.calls import BudgetError, Calls, Prices
 from memory_routing.generation.chat import ChatTeacher
@@ -120,7 +120,7 @@ class _Run:
         self._plan, self._config, self._calls, self._folder = plan, config, calls, folder
         self._admission = Admission(plan, config, benchmarks)
         self._items = [Item(brief) for brief in plan]
-        self._set_aside: dict[tuple[int, int], Example] = {}
+        self._set_aside: dict[tuple[str, int], Example] = {}
         self._stopped: str | None = None
         """Why the run ends before its plan is done."""
 
@@ -157,6 +157,8 @@ class _Run:
                 continue
             if (refusal := self._admission.offer(item.brief.number, example)) is not None:
                 item.refusals.append(refusal)
+                if refusal.reason == SURPLUS:
+                    self._keep_aside(example, refusal)
                 if item.attempts < self._config.attempts:
                     again.append(item)
         return again
@@ -197,9 +199,14 @@ class _Run:
         example = self._example(brief, conversation, annotation, item.attempts)
         refusal = check_agreement(brief.labels, annotation, conversation, self._config.keep)
         if refusal is not None:
-            self._set_aside[brief.number, item.attempts] = example
+            self._keep_aside(example, refusal)
             return refusal
         return example
+
+    def _keep_aside(self, example: Example, refusal: Refusal) -> None:
+        """For a person to look at: a conversation with the labels that it was given, and why it is not in."""
+        metadata = {**example.metadata, "reason": f"{refusal.reason}: {refusal.detail}"}
+        self._set_aside[example.id, metadata["attempt"]] = attrs.evolve(example, metadata=metadata)
 
     def _example(self, brief: Brief, conversation: Conversation, annotation: Annotation, attempt: int) -> Example:
         metadata = {
