@@ -24,9 +24,12 @@ class OpenAITeacher(ChatTeacher):
 
     def __init__(self, taxonomy: Taxonomy, *, model: str, base_url: str, api_key: str) -> None:
         super().__init__(taxonomy, model=model)
-        self._client = httpx.AsyncClient(
-            base_url=base_url, headers={"Authorization": f"Bearer {api_key}"}, timeout=120.0
-        )
+        self._settings: dict[str, Any] = {
+            "base_url": base_url,
+            "headers": {"Authorization": f"Bearer {api_key}"},
+            "timeout": 120.0,
+        }
+        self._client: httpx.AsyncClient | None = None
 
     async def ask(self, request: Request) -> Answer:
         """One call, without retries."""
@@ -38,6 +41,7 @@ class OpenAITeacher(ChatTeacher):
             "max_tokens": request.max_tokens,
             "seed": request.seed,
         }
+        self._client = self._client or httpx.AsyncClient(**self._settings)
         try:
             response = await self._client.post("/chat/completions", json=body)
         except httpx.RequestError as error:
@@ -47,21 +51,27 @@ class OpenAITeacher(ChatTeacher):
             after = response.headers.get("retry-after", "")
             raise TeacherError(
                 f"HTTP {status}: {response.text[:200]}",
-                passing=status in (408, 429) or status >= 500,
+                passing=status in (408, 409) or status >= 500,
+                limited=status == 429,
                 fatal=status in (401, 403, 404),
                 after=float(after) if after.isdigit() else None,
             )
-        found = response.json()
-        choice, used = found["choices"][0], found["usage"]
-        return Answer(
-            choice["message"]["content"],
-            Usage(used["prompt_tokens"], used["completion_tokens"]),
-            complete=choice["finish_reason"] != "length",
-        )
+        try:
+            found = response.json()
+            choice, used = found["choices"][0], found["usage"]
+            return Answer(
+                choice["message"]["content"],
+                Usage(used["prompt_tokens"], used["completion_tokens"]),
+                complete=choice["finish_reason"] == "stop",
+            )
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise TeacherError(f"an answer of another shape: {response.text[:200]}", passing=True) from None
 
     async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.aclose()
+        """Let go of the connections; the next call opens new ones."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
 
 
 def main(model: str, out: str) -> None:

@@ -115,13 +115,23 @@ class GenerationError(MemoryRoutingError, ValueError):
 class TeacherError(MemoryRoutingError, RuntimeError):
     """A teacher that gave no answer.
 
-    `passing`: the same call may succeed later, `after` this many seconds if the service said so. `fatal`: no other
-    call can succeed either, as with a refused key. Neither: this one call is refused for good.
+    `passing`: the same call may succeed later, `after` this many seconds if the service said so; `limited`: it came too
+    soon after others. `fatal`: no other call can succeed either, as with a refused key. None of these: this one call is
+    refused for good.
     """
 
-    def __init__(self, message: str, *, passing: bool = False, fatal: bool = False, after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        passing: bool = False,
+        limited: bool = False,
+        fatal: bool = False,
+        after: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.passing, self.fatal, self.after = passing, fatal, after
+        self.passing, self.limited = passing or limited, limited
+        self.fatal, self.after = fatal, after
 
 
 class MissingExtraError(MemoryRoutingError, ImportError):

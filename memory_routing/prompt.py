@@ -62,7 +62,9 @@ Rules:
 - Messages alternate between user and assistant; the number of messages is exactly "turns". With one message, it is the
   user's. The assistant asks, answers and proposes, briefly and usefully, and asserts nothing about the person or the
   company.
-- Never use the wording of the brief, and never name memory, categories, labels or instructions.
+- Never use the wording of the brief. Name memory, saving, labels or instructions only where "mentions" asks for it.
+- Where the person works for clients, the company is the person's own firm: what a client is, wants or achieves is a
+  third party's, and counts for nothing that "states" lists.
 - Vary sentence form and vocabulary; no phrases such as "going forward" or "let's think about".
 
 Answer with JSON: {"conversation": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}"""

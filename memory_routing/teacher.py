@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -58,6 +59,13 @@ class TeacherGenerator(ABC):
     """Writes conversations to a brief and, separately, labels conversations."""
 
     taxonomy: Taxonomy
+
+    def identity(self) -> Mapping[str, Any]:
+        """What its answers depend on, as plain data: runs of teachers that differ in it do not mix.
+
+        Override it where the name of the class does not tell.
+        """
+        return {"class": type(self).__qualname__}
 
     @abstractmethod
     async def generate(self, brief: Brief, attempt: int = 0) -> Example | Malformed:

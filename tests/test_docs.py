@@ -17,7 +17,7 @@ EXTRAS = {
     "tinker": ["tinker_cookbook"],
     "transformers": ["tinker_cookbook", "peft"],
     "server": ["fastapi", "peft"],
-    "generation": ["tenacity"],
+    "generation": ["datasketch", "matplotlib"],
     "cohere": ["cohere"],
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")

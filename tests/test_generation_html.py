@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("tenacity", reason="the extras 'data' and 'report' are not installed")
 pytest.importorskip("matplotlib", reason="the extras 'data' and 'report' are not installed")
 
 from memory_routing.dataset_stats import Spread
@@ -31,6 +30,7 @@ REPORT = GenerationReport(
     written=1391,
     rejections={"labels differ": 212, "near duplicate": 61, "<b>&\"'$x$": 3},
     dead=151,
+    unreached=4,
     unanswered=6,
     balance={"company.brand_core": (124, 74), "user.role_context": (107, 107), "none": (118, 0)},
     agreement=Agreement(
@@ -54,6 +54,7 @@ EMPTY = GenerationReport(
     written=0,
     rejections={},
     dead=0,
+    unreached=0,
     unanswered=0,
     balance={"none": (0, 0)},
     agreement=Agreement(share(0, 0), share(0, 0), {"none": share(0, 0)}),
@@ -115,7 +116,7 @@ def test_what_matters_comes_first(tree: ElementTree.Element) -> None:
     assert first["Cost"].startswith("12.35 USD")
     assert "3,456,789 tokens in, 987,654 out" in first["Cost"]
     assert first["Given up"].startswith("151")
-    assert "6 more without an answer" in first["Given up"]
+    assert "6 more without an answer, 4 not reached" in first["Given up"]
 
 
 def test_the_tables_have_every_number(tree: ElementTree.Element) -> None:
@@ -271,7 +272,7 @@ def reports(draw: st.DrawFn) -> GenerationReport:
     return GenerationReport(
         *draw(st.tuples(counts, counts, counts)),
         draw(st.dictionaries(names, counts, max_size=4)),
-        *draw(st.tuples(counts, counts)),
+        *draw(st.tuples(counts, counts, counts)),
         balance,
         Agreement(draw(estimates), draw(estimates), {name: draw(estimates) for name in balance}),
         Diversity({1: draw(shares), 2: math.nan}, draw(shares), draw(st.dictionaries(names, shares, max_size=3)), 1.0),

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("tenacity", reason="the extras 'data' and 'report' are not installed")
+pytest.importorskip("matplotlib", reason="the extras 'data' and 'report' are not installed")
 
 from memory_routing import MARKETING, Brief, Taxonomy
 from memory_routing.errors import GenerationError
@@ -52,6 +52,27 @@ def test_targets_are_met_exactly(data: st.DataObject) -> None:
     assert {name: found.balance[name] for name in targets} == targets
     free = [count for name, count in found.balance.items() if name not in targets and name != "none"]
     assert max(free) - min(free) <= 1
+
+
+@pytest.mark.parametrize("multi", [0.9, 1.0])
+def test_even_where_all_have_several_labels_the_counts_add_up(multi: float) -> None:
+    for n in range(14, 200, 3):
+        counts = plan(MARKETING, n, multi=multi).balance
+        counts.pop("none")
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_what_takes_an_exchange_is_asked_of_longer_conversations() -> None:
+    pools = Pools.load(None, MARKETING)
+    for brief in plan(MARKETING, 600):
+        if brief.turns < 3 and brief.distractor is not None:
+            starts = [way.partition("{subject}")[0] for way in pools.exchanges]
+            assert not brief.distractor.startswith(tuple(starts))
+
+
+def test_pools_of_another_taxonomy_are_refused() -> None:
+    with pytest.raises(GenerationError, match="the pools are for another taxonomy"):
+        plan(SUPPORT, 10, pools=Pools.load(None, MARKETING))
 
 
 @settings(max_examples=25)
@@ -121,7 +142,9 @@ def test_pairs_come_from_the_pools() -> None:
         ({"targets": dict.fromkeys(MARKETING.names[1:], 0) | {"none": 0}, "multi": 0.5}, "leave 155 conversations"),
         ({"multi": 1.5}, "between 0 and 1"),
         ({"distractors": -0.1}, "between 0 and 1"),
-        ({"none_weight": -1.0}, "negative"),
+        ({"none_weight": -1.0}, "number from 0"),
+        ({"none_weight": float("inf")}, "number from 0"),
+        ({"turns": range(1, 500)}, "from 1 to 40"),
         ({"turns": ()}, "turns are whole numbers"),
         ({"turns": (0, 1)}, "turns are whole numbers"),
     ],

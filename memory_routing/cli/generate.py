@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memory_routing import marketing
 from memory_routing.cli.console import TaxonomyOption, emit, fail, say, show_table, taxonomy_from, to_terminal
 from memory_routing.example import Scenario
 from memory_routing.frozen import plain
@@ -39,6 +38,12 @@ def generate(
         typer.Option(help="Scenarios that no conversation may share text with; the packaged ones for marketing."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Any chat model of Cohere's.")] = None,
+    surplus: Annotated[
+        float, typer.Option(help="How far labels that nobody asked for may take a category above its plan.", min=0)
+    ] = 0.2,
+    name_words: Annotated[
+        bool, typer.Option("--name-words/--no-name-words", help="Refuse names of categories written as words, too.")
+    ] = True,
     keep: Annotated[
         str, typer.Option(help="superset: keep conversations with more labels than asked for; exact: do not.")
     ] = "superset",
@@ -61,9 +66,11 @@ def generate(
     """
     used = taxonomy_from(taxonomy)
     from memory_routing.cohere import CohereTeacher
-    from memory_routing.generation import GenerationConfig, Pools, forecast, generate_dataset, plan
+    from memory_routing.generation import Gate, GenerationConfig, Pools, forecast, generate_dataset, plan
 
     named = None if prices is None else _prices(prices)
+    if turns[0] > turns[1]:
+        fail("--turns takes the least and the most, as in --turns 1 10")
     briefs = plan(
         used,
         n,
@@ -73,15 +80,15 @@ def generate(
         turns=range(turns[0], turns[1] + 1),
         pools=Pools.load(pools, used),
     )
-    settings: dict[str, Any] = {"keep": keep, "attempts": attempts, "concurrency": concurrency}
+    settings: dict[str, Any] = {"keep": keep, "attempts": attempts, "concurrency": concurrency, "surplus": surplus}
     try:
-        config = GenerationConfig(**settings, per_minute=per_minute)
+        config = GenerationConfig(**settings, per_minute=per_minute, gate=Gate(name_words=name_words))
     except ValueError:
         fail(f"--keep takes exact or superset, not {keep}")
     told: dict[str, Any] = {} if model is None else {"model": model}
     teacher = CohereTeacher(
         used,
-        guide=None if guide is None else guide.read_text(encoding="utf-8-sig"),
+        guide=None if guide is None else _guide(guide),
         prices=named,
         base_url=base_url,
         **told,
@@ -119,10 +126,15 @@ def _prices(text: str) -> Prices:
         fail("--prices takes two numbers, USD for a million tokens in and out: 2.50,10.00")
 
 
-def _benchmarks(paths: Sequence[Path] | None, taxonomy: Taxonomy) -> list[Scenario]:
-    if paths:
-        return [scenario for path in paths for scenario in read_scenarios(path, taxonomy)]
-    return list(marketing.benchmark()) if taxonomy == marketing.MARKETING else []
+def _guide(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        fail(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8")
+
+
+def _benchmarks(paths: Sequence[Path] | None, taxonomy: Taxonomy) -> list[Scenario] | None:
+    return [scenario for path in paths for scenario in read_scenarios(path, taxonomy)] if paths else None
 
 
 def _show_plan(briefs: Plan, found: Forecast) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -42,13 +43,15 @@ class Chat:
 
     def __init__(self, model: str, api_key: str | None, base_url: str | None, timeout: float) -> None:
         self._model, self._timeout = model, timeout
-        self._key = api_key or os.environ.get("COHERE_API_KEY") or os.environ.get("CO_API_KEY")
-        self._base_url = base_url or os.environ.get("CO_API_URL")
+        # A file or a shell easily leaves a line break behind a key.
+        self._key = (api_key or os.environ.get("COHERE_API_KEY") or os.environ.get("CO_API_KEY") or "").strip()
+        self._base_url = base_url or os.environ.get("CO_API_URL") or None
         # Connections belong to the loop that opened them.
         self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
     async def __call__(self, request: Request) -> Answer:
         """The model's answer. Raises `TeacherError`."""
+        _BODY.set("")
         try:
             response = await self._client().chat(
                 model=self._model,
@@ -60,6 +63,8 @@ class Chat:
                 # The one layer that retries is above this one.
                 request_options={"max_retries": 0},
             )
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL):
+            raise TeacherError(f"nothing can be sent to {self._base_url}: check the address", fatal=True) from None
         except httpx.RequestError as error:
             raise TeacherError(f"no answer: {self._clean(str(error)) or type(error).__name__}", passing=True) from None
         except ApiError as error:
@@ -67,7 +72,8 @@ class Chat:
                 raise self._refusal(error) from None
         except (TypeError, ValueError, AttributeError):
             # What the SDK raises of a body that has another shape than the API's.
-            pass
+            if not _BODY.get():
+                raise
         else:
             return _answer(response, request)
         # Paid for and not to be had again: an answer as it came, which will be found malformed.
@@ -82,6 +88,10 @@ class Chat:
     def _client(self) -> AsyncClientV2:
         if not self._key:
             raise TeacherError(f"no key for Cohere: {_NO_KEY}", fatal=True)
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise TeacherError(f"the key for Cohere has characters that no key has: {_NO_KEY}", fatal=True)
+        if self._base_url is not None and not self._base_url.startswith(("http://", "https://")):
+            raise TeacherError(f"{self._base_url!r} is no address: begin it with https://", fatal=True)
         loop = asyncio.get_running_loop()
         if loop not in self._connections:
             self._connections[loop] = httpx.AsyncClient(timeout=self._timeout, limits=_LIMITS, follow_redirects=True)
@@ -102,8 +112,9 @@ class Chat:
             return TeacherError(f"Cohere refused the key ({words}): {_NO_KEY}", fatal=True)
         if status == 404:
             return TeacherError(f"Cohere does not serve {self._model} ({words}): name another model", fatal=True)
-        passing = status in (408, 429) or status >= 500
-        return TeacherError(words, passing=passing, after=_after(error.headers or {}) if passing else None)
+        passing, limited = status == 408 or status >= 500, status == 429
+        after = _after(error.headers or {}) if passing or limited else None
+        return TeacherError(words, passing=passing, limited=limited, after=after)
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, "…") if self._key else text
@@ -115,13 +126,16 @@ async def _keep_body(response: httpx.Response) -> None:
 
 
 def _answer(response: V2ChatResponse, request: Request) -> Answer:
+    reason = getattr(response, "finish_reason", None)
+    if reason in ("ERROR", "TIMEOUT"):
+        raise TeacherError(f"the model broke off: {reason}", passing=True)
     parts = getattr(getattr(response, "message", None), "content", None) or []
     text = "".join(str(getattr(part, "text", "")) for part in parts)
     tokens = getattr(getattr(response, "usage", None), "billed_units", None)
     used = request.size
     if tokens is not None:
         used = Usage(int(tokens.input_tokens or 0), int(tokens.output_tokens or 0))
-    return Answer(text, used, complete=getattr(response, "finish_reason", None) != "MAX_TOKENS")
+    return Answer(text, used, complete=reason in (None, "COMPLETE", "STOP_SEQUENCE"))
 
 
 def _after(headers: Mapping[str, Any]) -> float | None:
@@ -129,11 +143,11 @@ def _after(headers: Mapping[str, Any]) -> float | None:
     given = {name.lower(): str(value) for name, value in headers.items()}
     try:
         if "retry-after-ms" in given:
-            return max(0.0, float(given["retry-after-ms"]) / 1000)
-        if "retry-after" not in given:
-            return None
-        if given["retry-after"].replace(".", "", 1).isdigit():
-            return float(given["retry-after"])
-        return max(0.0, parsedate_to_datetime(given["retry-after"]).timestamp() - time.time())
-    except ValueError:
+            seconds = float(given["retry-after-ms"]) / 1000
+        elif given.get("retry-after", "").replace(".", "", 1).isdigit():
+            seconds = float(given["retry-after"])
+        else:
+            seconds = parsedate_to_datetime(given.get("retry-after", "")).timestamp() - time.time()
+    except (TypeError, ValueError):
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

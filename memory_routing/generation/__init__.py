@@ -7,7 +7,6 @@ try:
     import filelock  # noqa: F401
     import jinja2  # noqa: F401
     import matplotlib as _matplotlib  # noqa: F401
-    import tenacity  # noqa: F401
 except ImportError as error:
     raise MissingExtraError("memory_routing.generation", error.name or "a package", "data,report") from None
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
 
+from memory_routing.conversation import Conversation
 from memory_routing.dataset import Dataset
-from memory_routing.duplicates import TextIndex
+from memory_routing.duplicates import TextIndex, shingles
 from memory_routing.example import Example, Scenario
 from memory_routing.generation.config import GenerationConfig
 from memory_routing.generation.gate import Refusal
@@ -17,6 +19,8 @@ from memory_routing.generation.plan import Plan
 
 __all__ = ["SURPLUS", "Admission"]
 
+_FEWEST: Final = 5
+"""Shingles that a conversation and a scenario share before it is no accident, unless the scenario has fewer."""
 SURPLUS: Final = "surplus"
 """Refused for labels that nobody asked for and that have enough conversations: nothing is wrong with it."""
 
@@ -28,27 +32,27 @@ class Admission:
     """
 
     def __init__(self, plan: Plan, config: GenerationConfig, benchmarks: Sequence[Scenario]) -> None:
-        self._plan, self._config = plan, config
-        self._allowed = {name: int(config.surplus * count) for name, count in plan.balance.items()}
+        self._plan = plan
+        self._asked = {brief.number: brief.labels for brief in plan}
+        self._allowed = {name: math.ceil(config.surplus * count) for name, count in plan.balance.items()}
         self._extra: Counter[str] = Counter()
-        self._texts, self._benchmark = TextIndex(config.gate.similarity), TextIndex(config.gate.similarity)
+        self._texts = TextIndex(config.gate.similarity)
+        self._benchmark = _Quoted(benchmarks, config.gate.similarity)
         self._groups: dict[int, int] = {}
         self._numbers: list[int] = []
-        for scenario in benchmarks:
-            self._benchmark.add(scenario.conversation)
         self.taken: dict[int, Example] = {}
         """By the number of the brief."""
 
     def offer(self, number: int, example: Example) -> Refusal | None:
         """Take a conversation for a brief, or say why it is refused."""
-        leaks = self._benchmark.similar(example.conversation)
-        if leaks:
-            return Refusal("benchmark", f"shares text with scenario {leaks[0][0]} of the benchmarks")
+        quoted = self._benchmark(example.conversation)
+        if quoted is not None:
+            return Refusal("benchmark", f"shares text with scenario {quoted.id} of a benchmark")
         near = [self._numbers[place] for place, _ in self._texts.similar(example.conversation)]
         for other in near:
             if self.taken[other].labels == example.labels or self.taken[other].hash == example.hash:
                 return Refusal("duplicate", f"of the conversation for brief {other}")
-        extra = example.labels - self._plan[number].labels
+        extra = example.labels - self._asked[number]
         for name in extra:
             if self._extra[name] >= self._allowed[name]:
                 return Refusal(SURPLUS, f"{name}, which nobody asked for, has enough conversations")
@@ -68,6 +72,24 @@ class Admission:
             for number in sorted(self.taken)
         ]
         return Dataset(self._plan.taxonomy, tuple(examples))
+
+
+class _Quoted:
+    """Which scenario a conversation quotes: has so large a share of its shingles, whatever else it says."""
+
+    def __init__(self, scenarios: Sequence[Scenario], share: float) -> None:
+        self._scenarios = list(scenarios)
+        found = [shingles(scenario.conversation) for scenario in scenarios]
+        self._needed = [max(math.ceil(share * len(own)), min(_FEWEST, len(own))) for own in found]
+        self._places: dict[str, list[int]] = defaultdict(list)
+        for place, own in enumerate(found):
+            for shingle in own:
+                self._places[shingle].append(place)
+
+    def __call__(self, conversation: Conversation) -> Scenario | None:
+        hits = Counter(place for shingle in shingles(conversation) for place in self._places.get(shingle, ()))
+        quoted = [place for place, count in hits.items() if count >= self._needed[place]]
+        return self._scenarios[min(quoted)] if quoted else None
 
 
 def _named(example: Example, number: int, group: int | None) -> Example:

@@ -49,14 +49,21 @@ class Request:
         return Usage(len(text.encode("utf-8", "surrogatepass")) // 3 + 50, self.max_tokens)
 
 
+def _text(value: object) -> str:
+    # Some services say nothing at all where they refuse.
+    return value if isinstance(value, str) else ""
+
+
 @attrs.frozen
 class Answer:
     """What a chat model said."""
 
-    text: str
+    text: str = attrs.field(converter=_text)
     usage: Usage
     complete: bool = True
     """Whether it ended by itself; otherwise it was cut by length."""
+    refused: str | None = None
+    """Why the service will never answer this call."""
 
 
 class AnswerLog:
@@ -67,7 +74,9 @@ class AnswerLog:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        # Without a buffer, which would keep what a full disk refused.
+        self._end = path.open("ab", buffering=0)
+        self._file = path.open("rb")
         self._places: dict[str, int] = {}
         self.spent = Usage(0)
         """Tokens of all answers."""
@@ -85,20 +94,25 @@ class AnswerLog:
             return None
         self._file.seek(place)
         row = parse_json(self._file.readline())
-        return Answer(row["text"], Usage(*row["usage"]), row["complete"])
+        return Answer(row["text"], Usage(*row["usage"]), row["complete"], row["refused"])
 
     def add(self, key: str, answer: Answer, seconds: float) -> None:
         """Keep an answer; when this returns it is on the disk."""
-        row = {"key": key, "text": answer.text, "complete": answer.complete, "usage": attrs.astuple(answer.usage)}
-        place = self._file.seek(0, os.SEEK_END)
-        self._file.write(json.dumps({**row, "seconds": round(seconds, 3)}).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._count(place, {**row, "seconds": seconds})
+        row = {"key": key, **attrs.asdict(answer), "usage": attrs.astuple(answer.usage), "seconds": round(seconds, 3)}
+        place, line = self._end.seek(0, os.SEEK_END), json.dumps(row).encode() + b"\n"
+        try:
+            while line:
+                line = line[self._end.write(line) :]
+            os.fsync(self._end.fileno())
+        except OSError as error:
+            # The system does not say which file it could not write.
+            raise OSError(error.errno, error.strerror, self._file.name) from None
+        self._count(place, row)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._end.close()
 
     def _read(self) -> None:
         self._file.seek(0)
@@ -109,7 +123,7 @@ class AnswerLog:
                 self._count(place, parse_json(line))
             place += len(line)
         if line and not line.endswith(b"\n"):
-            self._file.write(b"\n")
+            self._end.write(b"\n")
 
     def _count(self, place: int, row: Mapping[str, Any]) -> None:
         used = Usage(*row["usage"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -10,18 +11,19 @@ from typing import Final
 
 import attrs
 from attrs.validators import ge
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from memory_routing.decision import Usage
-from memory_routing.errors import TeacherError
+from memory_routing.errors import GenerationError, TeacherError
 from memory_routing.generation.answers import Answer, AnswerLog
 
 __all__ = ["BudgetError", "Calls", "Prices"]
 
 _GIVE_UP: Final = 10
-"""Calls that fail for good, one after another, after which a service counts as down."""
-_LONGEST_WAIT: Final = 60.0
+"""Calls that fail one after another, after which a service counts as down."""
+_LONGEST_PAUSE: Final = 60.0
 """Seconds between two tries where the service names no time."""
+_PATIENCE: Final = 600.0
+"""Seconds that a service may ask to wait, or may refuse a call for its rate limit."""
 
 
 class BudgetError(TeacherError):
@@ -40,13 +42,22 @@ class Prices:
         return (used.input_tokens * self.input + used.output_tokens * self.output) / 1e6
 
 
+@attrs.define
+class _Pending:
+    """A call under way and how many wait for it."""
+
+    task: asyncio.Task[Answer]
+    waiting: int = 0
+
+
 class Calls:
     """The one layer between a teacher and its service.
 
-    A call is retried up to `retries` times, with jitter, where it failed in passing (`TeacherError.passing`), or took
-    longer than `timeout` seconds; when a service says how long to wait, all calls wait. At most `per_minute` calls
-    start in a minute. With `log`, an answer is kept on disk before anyone reads it and is never asked for again. With
-    `prices` and `budget` (USD) a call that could cost more than is left raises `BudgetError`.
+    A call that failed in passing (`TeacherError.passing`) or took longer than `timeout` seconds is tried again up to
+    `retries` times, with jitter. At a rate limit all calls wait, as long as the service says or else longer each time,
+    and no try is used up. At most `per_minute` calls start in a minute. With `log`, an answer is kept on disk before
+    anyone reads it and is never asked for again. With `prices` and `budget` (USD) a call that could cost more than is
+    left raises `BudgetError`.
     """
 
     def __init__(
@@ -60,20 +71,22 @@ class Calls:
         budget: float | None = None,
         pause: float = 1.0,
     ) -> None:
-        self._log, self._timeout, self._retries = log, timeout, retries
+        if budget is not None and not 0 < budget < math.inf:
+            raise GenerationError(f"a budget is a number of USD above 0, not {budget}")
+        self._log, self._timeout, self._retries, self._pause = log, timeout, retries, pause
         self.prices, self.budget = prices, budget
-        self._backoff = wait_random_exponential(multiplier=pause, max=_LONGEST_WAIT)
         self._gap = 60 / per_minute if per_minute else 0.0
-        self._next_start = 0.0
-        self._reserved = 0.0
-        self._under_way = 0
-        self._failed = 0
+        self._next_start, self._limit_pause = 0.0, pause
+        self._reserved, self._under_way = 0.0, 0
+        self._failed = self._refused = 0
         self._settled = asyncio.Condition()
-        self._pending: dict[str, asyncio.Future[Answer]] = {}
+        self._pending: dict[str, _Pending] = {}
         self.spent = Usage(0) if log is None else log.spent
         """Tokens of all answers, those of earlier sessions with the log among them."""
         self.made = 0
         """Answers that came in this session."""
+        self.retried = 0
+        """Tries after the first."""
 
     @property
     def usd(self) -> float:
@@ -85,13 +98,26 @@ class Calls:
 
         Raises `TeacherError` where none came, `BudgetError` where it could cost too much.
         """
-        if self._log is not None and (kept := self._log.get(key)) is not None:
-            return kept
+        kept = None if self._log is None else self._log.get(key)
+        if kept is None:
+            kept = await self._shared(key, ask, size)
+        if kept.refused is not None:
+            raise TeacherError(kept.refused)
+        return kept
+
+    async def _shared(self, key: str, ask: Callable[[], Awaitable[Answer]], size: Usage) -> Answer:
+        """Two that ask the same at the same time share one call, which ends when nobody waits for it any more."""
         if key not in self._pending:
-            # Two that ask the same at the same time share one call.
-            self._pending[key] = asyncio.ensure_future(self._paid(key, ask, size))
-            self._pending[key].add_done_callback(lambda _: self._pending.pop(key))
-        return await self._pending[key]
+            self._pending[key] = _Pending(asyncio.ensure_future(self._paid(key, ask, size)))
+            self._pending[key].task.add_done_callback(lambda _: self._pending.pop(key))
+        pending = self._pending[key]
+        pending.waiting += 1
+        try:
+            return await asyncio.shield(pending.task)
+        finally:
+            pending.waiting -= 1
+            if not pending.waiting:
+                pending.task.cancel()
 
     async def _paid(self, key: str, ask: Callable[[], Awaitable[Answer]], size: Usage) -> Answer:
         price = await self._reserve(size)
@@ -99,24 +125,36 @@ class Calls:
         try:
             answer = await self._retried(ask)
         except TeacherError as error:
-            self._failed += 1
-            if self._failed >= _GIVE_UP and not error.fatal:
-                raise TeacherError(
-                    f"{self._failed} calls failed one after another, the last: {error}", fatal=True
-                ) from None
-            raise
+            answer = self._refusal(error)
         else:
             self._failed = 0
             self.made += 1
-            self.spent = self.spent + answer.usage
-            if self._log is not None:
-                self._log.add(key, answer, time.monotonic() - started)
-            return answer
         finally:
             self._under_way -= 1
             self._reserved = self._reserved - price if self._under_way else 0.0
             async with self._settled:
                 self._settled.notify_all()
+        self.spent = self.spent + answer.usage
+        if self._log is not None:
+            self._log.add(key, answer, time.monotonic() - started)
+        return answer
+
+    def _refusal(self, error: TeacherError) -> Answer:
+        """What a call comes to that is refused for good. Raises where it is not, or where all are."""
+        if error.fatal:
+            raise error
+        self._failed += error.passing
+        self._refused += not error.passing
+        # Refused for their content are single calls. Where nothing was ever answered, it is not the content.
+        nothing_works = (
+            self.made == 0 and self._refused >= _GIVE_UP and not (self._log and self._log.spent.input_tokens)
+        )
+        if self._failed >= _GIVE_UP or nothing_works:
+            count = self._failed if self._failed >= _GIVE_UP else self._refused
+            raise TeacherError(f"{count} calls failed one after another, the last: {error}", fatal=True) from None
+        if error.passing:
+            raise error
+        return Answer("", Usage(0), refused=str(error))
 
     async def _reserve(self, size: Usage) -> float:
         """Set the price of a call aside, at most what it may cost; wait for calls under way where it is short."""
@@ -131,32 +169,43 @@ class Calls:
         return price
 
     async def _retried(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        tries = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, TeacherError) and error.passing),
-            stop=stop_after_attempt(1 + self._retries),
-            wait=self._wait,
-            reraise=True,
-        )
-        return await tries(self._try, ask)
+        started, failed = time.monotonic(), 0
+        while True:
+            try:
+                answer = await self._try(ask)
+            except TeacherError as error:
+                failed += not error.limited
+                out_of_time = error.limited and time.monotonic() - started > _PATIENCE
+                if not error.passing or failed > self._retries or out_of_time:
+                    raise
+                await self._rest(error, failed)
+            else:
+                self._limit_pause = self._pause
+                return answer
+            self.retried += 1
 
     async def _try(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        await self._turn()
+        while (wait := self._next_start - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        self._next_start = max(self._next_start, time.monotonic()) + self._gap
         try:
             async with asyncio.timeout(self._timeout):
                 return await ask()
         except TimeoutError:
             raise TeacherError(f"no answer within {self._timeout:g} seconds", passing=True) from None
 
-    async def _turn(self) -> None:
-        """Wait until this call may start."""
-        while (wait := self._next_start - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
-        self._next_start = max(self._next_start, time.monotonic()) + self._gap
-
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome is not None else None
-        after = error.after if isinstance(error, TeacherError) else None
-        if after is None:
-            return self._backoff(state)
-        self._next_start = max(self._next_start, time.monotonic() + after)
-        return after * (1 + 0.1 * random.random())
+    async def _rest(self, error: TeacherError, failed: int) -> None:
+        """Wait before the next try; at a rate limit all calls do."""
+        now, after = time.monotonic(), error.after
+        if after is not None and after > _PATIENCE:
+            raise TeacherError(f"the service asks to wait {after / 60:.0f} minutes; start again then", fatal=True)
+        if after is None and error.limited:
+            after = self._limit_pause
+            if now >= self._next_start:
+                # Everybody's pause, so it grows once for all that were refused in it.
+                self._limit_pause = min(2 * self._limit_pause, _LONGEST_PAUSE)
+        if after is not None:
+            self._next_start = max(self._next_start, now + after)
+            await asyncio.sleep(after * (1 + 0.1 * random.random()))
+        else:
+            await asyncio.sleep(random.random() * min(self._pause * 2 ** (failed - 1), _LONGEST_PAUSE))

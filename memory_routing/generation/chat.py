@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -104,14 +103,11 @@ class ChatTeacher(TeacherGenerator):
         other.calls = calls
         return other
 
-    def identity(self) -> dict[str, Any]:
-        """What its answers depend on, for telling runs apart: model, temperatures and prompts."""
-        probe = annotation_request(self.taxonomy, Conversation.of("?"), self._guide, self._label_temperature)
-        return {
-            "model": self.model,
-            "temperatures": [self._write_temperature, self._label_temperature],
-            "prompts": [hashlib.sha256(writing_prompt().encode()).hexdigest(), probe.hash],
-        }
+    def identity(self) -> Mapping[str, Any]:
+        """Its model and what it asks; see `TeacherGenerator.identity`."""
+        brief = Brief(self.taxonomy.none, "?", "?", "?", "?", turns=1, words=1)
+        asked = [self.writing(brief).hash, self.labelling(Conversation.of("?")).hash]
+        return {**super().identity(), "model": self.model, "prompts": asked}
 
     def writing(self, brief: Brief, attempt: int = 0) -> Request:
         """What is asked for a conversation to the brief."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import attrs
-from attrs.validators import ge, gt, in_, le
+from attrs.validators import ge, gt, in_, le, optional
 
 __all__ = ["Gate", "GenerationConfig"]
 
@@ -22,8 +22,11 @@ class Gate:
     """Words at least, as a share of those asked for."""
     longest: float = attrs.field(default=2.0, validator=gt(0.0))
     """Words at most, as a share of those asked for."""
+    name_words: bool = True
+    """Refuse a category's name also where it is written as words (`brand core`), which ordinary talk may be."""
     similarity: float = attrs.field(default=0.5, validator=[gt(0.0), le(1.0)])
-    """Jaccard similarity of three-word shingles from which two conversations share text."""
+    """Jaccard similarity of three-word shingles from which two conversations share text; of a scenario of a benchmark,
+    the share of its shingles that a conversation may not have."""
 
 
 @attrs.frozen
@@ -33,14 +36,14 @@ class GenerationConfig:
     keep: Keep = attrs.field(default="superset", validator=in_(["exact", "superset"]))
     """`exact`: kept where the independent labels equal those asked for. `superset`: also where they have more, with the
     independent labels; `none` must always be equal."""
-    surplus: float = attrs.field(default=0.02, validator=ge(0.0))
-    """How far labels that nobody asked for may take a category above its plan, as a share of it."""
+    surplus: float = attrs.field(default=0.2, validator=ge(0.0))
+    """How far labels that nobody asked for may take a category above its plan, as a share of it; 0 for not at all."""
     attempts: int = attrs.field(default=5, validator=ge(1))
     """Conversations that are written for a brief before it is given up."""
     gate: Gate = attrs.field(factory=Gate)
     concurrency: int = attrs.field(default=16, validator=ge(1))
     """Calls at a time."""
-    per_minute: int | None = attrs.field(default=None)
+    per_minute: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Calls in a minute; left out, what the service allows."""
     retries: int = attrs.field(default=6, validator=ge(0))
     """Of a call that failed in passing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,20 +22,32 @@ __all__ = ["Plan", "plan"]
 T = TypeVar("T")
 
 TURNS: Final = tuple(range(1, 11))
+MOST_TURNS: Final = 40
+"""More would not fit into one answer of the teacher."""
+EXCHANGE: Final = 3
+"""Turns from which there is room for something to be proposed and declined, or said and taken back."""
 WORDS_A_TURN: Final = (15, 25, 40)
 """Short and sharp, chat, and long messages."""
 WORDS_A_LABEL: Final = 20
 """At least, for a statement each."""
+_TRIES: Final = 50
+"""At dealing label sets: the first nearly always succeeds."""
 TRIPLES: Final = 0.1
 """Share of the multi-label sets that have three labels."""
 
 
 @attrs.frozen
 class Plan(Sequence[Brief]):
-    """Briefs of one taxonomy, in order."""
+    """Briefs of one taxonomy, in order. Raises `GenerationError` for a number that occurs twice."""
 
     taxonomy: Taxonomy = attrs.field(repr=lambda taxonomy: f"{taxonomy.name} {taxonomy.version}")
     briefs: tuple[Brief, ...] = attrs.field(repr=lambda briefs: str(len(briefs)))
+
+    def __attrs_post_init__(self) -> None:
+        if len({brief.number for brief in self.briefs}) < len(self.briefs):
+            raise GenerationError("briefs of a plan have the same number: number them from 0")
+        if any(brief.labels.taxonomy != self.taxonomy for brief in self.briefs):
+            raise GenerationError(f"a brief asks for labels of another taxonomy than {self.taxonomy.name}")
 
     @overload
     def __getitem__(self, index: int) -> Brief: ...
@@ -88,12 +101,15 @@ def plan(
     for name, share in (("multi", multi), ("distractors", distractors)):
         if not 0 <= share <= 1:
             raise GenerationError(f"{name} is a share between 0 and 1, not {share}")
-    if not turns or min(turns) < 1:
-        raise GenerationError(f"turns are whole numbers from 1, not {list(turns)}")
+    if not turns or min(turns) < 1 or max(turns) > MOST_TURNS:
+        raise GenerationError(f"turns are whole numbers from 1 to {MOST_TURNS}, not {list(turns)}")
     drawn = pools or Pools.load(None, taxonomy)
+    foreign = [name for pair in drawn.pairs for name in pair if name not in taxonomy]
+    if foreign:
+        raise GenerationError(f"the pools are for another taxonomy: {foreign[0]!r} is no category of {taxonomy.name}")
     counts, triples, pairs = _counts(taxonomy, n, dict(targets or {}), multi, none_weight)
     rng = random.Random(f"{taxonomy.hash}/{seed}")
-    sets = _label_sets(taxonomy, counts, triples, pairs, drawn, rng)
+    sets = _dealt(taxonomy, counts, triples, pairs, drawn, rng)
     rng.shuffle(sets)
     return Plan(taxonomy, tuple(_briefs(taxonomy, sets, drawn, distractors, turns, rng)))
 
@@ -108,8 +124,8 @@ def _counts(
     for name, count in targets.items():
         if not 0 <= count <= n:
             raise GenerationError(f"target for {name}: {count} of {n} conversations")
-    if none_weight < 0:
-        raise GenerationError(f"none_weight must not be negative, not {none_weight}")
+    if not 0 <= none_weight < math.inf:
+        raise GenerationError(f"none_weight is a number from 0, not {none_weight}")
     labels_each = 1 + multi * (1 + TRIPLES)
     fair = none_weight * labels_each / (len(taxonomy) + none_weight * labels_each)
     none = targets.pop(NONE, round(n * fair))
@@ -138,37 +154,51 @@ def _counts(
     return counts | {NONE: none}, triples, several - triples
 
 
-def _label_sets(
+def _dealt(
     taxonomy: Taxonomy, counts: Mapping[str, int], triples: int, pairs: int, pools: Pools, rng: random.Random
 ) -> list[LabelSet]:
     """Label sets in which every category occurs exactly as often as asked."""
+    sizes = [3] * triples + [2] * pairs
+    for _ in range(_TRIES):
+        sets = _label_sets(taxonomy, counts, sizes, pools, rng)
+        if sets is not None:
+            return sets + [taxonomy.none] * counts[NONE]
+    raise GenerationError("no sets of labels add up to these counts: lower multi, or change the targets")
+
+
+def _label_sets(
+    taxonomy: Taxonomy, counts: Mapping[str, int], sizes: Sequence[int], pools: Pools, rng: random.Random
+) -> list[LabelSet] | None:
+    """Sets of these sizes, and of one label for the rest; `None` where the draw has run into a corner."""
     left = {name: counts[name] for name in taxonomy.names}
+    room = sum(left.values()) - sum(sizes) + len(sizes)
     sets: list[LabelSet] = []
-    for size in [3] * triples + [2] * pairs:
-        names = _pair(left, pools, rng)
-        if size == 3:
-            names = [*names, _weighted([name for name in left if name not in names], left, rng)]
+    for size in sizes:
+        names: list[str] = []
+        while len(names) < size:
+            name = _next_name(names, left, room, pools, rng)
+            if name is None:
+                return None
+            names.append(name)
         for name in names:
             left[name] -= 1
         sets.append(taxonomy.labels(*names))
-    sets += [taxonomy.labels(name) for name, count in left.items() for _ in range(count)]
-    return sets + [taxonomy.none] * counts[NONE]
+        room -= 1
+    return sets + [taxonomy.labels(name) for name, count in left.items() for _ in range(count)]
 
 
-def _pair(left: Mapping[str, int], pools: Pools, rng: random.Random) -> list[str]:
-    # What is asked for most must be used up, or its rest would not fit into the sets that remain.
-    weights = [left[a] * left[b] for a, b in pools.pairs]
-    if any(weights):
-        return list(rng.choices(pools.pairs, weights)[0])
-    first = _weighted(list(left), left, rng)
-    return [first, _weighted([name for name in left if name != first], left, rng)]
-
-
-def _weighted(names: Sequence[str], left: Mapping[str, int], rng: random.Random) -> str:
-    weights = [left[name] for name in names]
-    if not any(weights):
-        raise GenerationError("targets leave too few categories for sets of several labels: lower multi")
-    return rng.choices(names, weights)[0]
+def _next_name(
+    names: Sequence[str], left: Mapping[str, int], room: int, pools: Pools, rng: random.Random
+) -> str | None:
+    """A category to join these in a set: one that the remaining sets only just hold, or a partner from the pools."""
+    weights = {name: count for name, count in left.items() if count and name not in names}
+    urgent = [name for name in weights if weights[name] >= room]
+    partners = {b for pair in pools.pairs for a, b in (pair, pair[::-1]) if a in names[:1]}
+    if urgent:
+        return urgent[0]
+    if len(names) == 1:
+        weights = {name: weights[name] for name in weights if name in partners} or weights
+    return rng.choices(list(weights), list(weights.values()))[0] if weights else None
 
 
 def _briefs(
@@ -183,6 +213,7 @@ def _briefs(
         name: _deck(getattr(pools, name), rng)
         for name in ("industries", "roles", "situations", "tones", "openings", "lookalikes", "errands")
     }
+    decks["exchanges"] = _deck((*pools.lookalikes, *pools.exchanges), rng)
     lengths, words = _deck(turns, rng), _deck(WORDS_A_TURN, rng)
     subjects, with_distractor = _deck(taxonomy.categories, rng), _spread(distractors, rng)
     with_errand = _spread(0.25, rng)
@@ -195,7 +226,8 @@ def _briefs(
             others = (category for category in subjects if category.name not in labels)
             subject = next(others, None) if len(labels) < len(taxonomy) else None
             if subject is not None:
-                distractor = next(decks["lookalikes"]).replace(SUBJECT, subject.description)
+                ways = decks["exchanges" if length >= EXCHANGE else "lookalikes"]
+                distractor = next(ways).replace(SUBJECT, subject.description)
         yield Brief(
             labels=labels,
             industry=next(decks["industries"]),

@@ -47,6 +47,8 @@ class Pools:
     """How a conversation that is already under way begins."""
     lookalikes: tuple[str, ...] = attrs.field(validator=[_distinct, _names_subject])
     """Ways to touch a `{subject}` and state nothing of it."""
+    exchanges: tuple[str, ...] = attrs.field(validator=[_distinct, _names_subject])
+    """More such ways, which take an exchange of several messages."""
     errands: tuple[str, ...] = attrs.field(validator=_distinct)
     """Conversations in which nothing is worth remembering."""
     pairs: tuple[tuple[str, ...], ...] = attrs.field(factory=tuple)

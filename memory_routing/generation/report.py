@@ -19,6 +19,7 @@ from memory_routing.duplicates import jaccard, shingles
 from memory_routing.files import write_whole
 from memory_routing.frozen import plain, without_nan
 from memory_routing.generation.calls import Calls
+from memory_routing.generation.config import GenerationConfig
 from memory_routing.generation.gate import Refusal
 from memory_routing.generation.html import page
 from memory_routing.generation.plan import Plan
@@ -29,8 +30,10 @@ from memory_routing.teacher import Brief
 
 __all__ = ["Agreement", "Diversity", "GenerationReport", "Item", "report_on"]
 
-_SAMPLE: Final = 400
-"""Conversations whose likeness is measured with each other."""
+_COUNTED: Final = 2000
+"""Conversations whose words are counted, so that the figure and the memory do not depend on how many there are."""
+_COMPARED: Final = 400
+"""Conversations that are compared with each other."""
 _OPENING_WORDS: Final = 3
 
 
@@ -46,6 +49,11 @@ class Item:
     """The independent labels of each conversation that came so far."""
     unanswered: str | None = None
     """Why the teacher gave no answer."""
+
+    @property
+    def name(self) -> str:
+        """The id of its conversation."""
+        return f"g{self.brief.number:06d}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -74,7 +82,7 @@ class Diversity:
     """How much the conversations differ."""
 
     distinct: Mapping[int, float]
-    """Share of the word sequences of 1, 2 and 3 words that occur for the first time (Li et al. 2016, distinct-n)."""
+    """Share of sequences of 1, 2 and 3 words that are new, over 2,000 conversations (distinct-n, Li et al. 2016)."""
     self_similarity: float
     """Mean Jaccard similarity of three-word shingles with the most similar other one, over a sample."""
     openings: Mapping[str, float]
@@ -95,6 +103,8 @@ class GenerationReport:
     """Conversations that were not taken, by reason, the commonest first."""
     dead: int
     """Briefs whose attempts are used up."""
+    unreached: int
+    """Briefs that the run stopped before."""
     unanswered: int
     """Briefs for which the service gave no answer."""
     balance: Mapping[str, tuple[int, int]]
@@ -124,7 +134,8 @@ class GenerationReport:
         """The report for a terminal or a text file."""
         found = self.agreement
         lines = [
-            f"planned {self.planned}, kept {self.kept}, given up {self.dead}, without answer {self.unanswered}",
+            f"planned {self.planned}, kept {self.kept}, given up {self.dead}, without answer {self.unanswered}, "
+            f"not reached {self.unreached}",
             f"written {self.written}, yield {self.result_yield}",
             f"tokens {self.input_tokens:,} in, {self.output_tokens:,} out" + _usd(self.usd),
             "",
@@ -156,18 +167,23 @@ class GenerationReport:
         write_whole(folder / "report.html", page(self.to_dict()).encode())
 
 
-def report_on(plan: Plan, items: Sequence[Item], dataset: Dataset, calls: Calls) -> GenerationReport:
+def report_on(
+    plan: Plan, items: Sequence[Item], dataset: Dataset, calls: Calls, config: GenerationConfig
+) -> GenerationReport:
     """Count what became of the briefs of a plan."""
     stats = dataset_stats(dataset)
     refusals = Counter(refusal.reason for item in items for refusal in item.refusals)
     missing = len(plan) - len(dataset)
+    kept = {example.id for example in dataset}
+    dead = sum(item.attempts >= config.attempts and item.name not in kept for item in items)
     unanswered = sum(item.unanswered is not None for item in items)
     return GenerationReport(
         planned=len(plan),
         kept=len(dataset),
         written=sum(item.attempts for item in items),
         rejections=dict(refusals.most_common()),
-        dead=missing - unanswered,
+        dead=dead,
+        unreached=missing - dead - unanswered,
         unanswered=unanswered,
         balance={name: (count, stats.categories[name]) for name, count in plan.balance.items()},
         agreement=_agreement(plan, items),
@@ -203,11 +219,16 @@ def _diversity(conversations: Sequence[Conversation]) -> Diversity:
     starts = {tuple(words[:_OPENING_WORDS]) for words in firsts}
     n = max(len(conversations), 1)
     return Diversity(
-        distinct={size: _distinct(conversations, size) for size in (1, 2, 3)},
+        distinct={size: _distinct(_sample(conversations, _COUNTED), size) for size in (1, 2, 3)},
         self_similarity=_self_similarity(conversations),
         openings={word: count / n for word, count in openings.most_common(8)},
         distinct_openings=len(starts) / n,
     )
+
+
+def _sample(conversations: Sequence[Conversation], n: int) -> Sequence[Conversation]:
+    """So many at most, evenly spaced."""
+    return conversations[:: max(1, -(-len(conversations) // n))]
 
 
 def _words(text: str) -> list[str]:
@@ -227,8 +248,7 @@ def _distinct(conversations: Iterable[Conversation], size: int) -> float:
 
 
 def _self_similarity(conversations: Sequence[Conversation]) -> float:
-    step = max(1, len(conversations) // _SAMPLE)
-    texts = [shingles(conversation) for conversation in conversations[::step][:_SAMPLE]]
+    texts = [shingles(conversation) for conversation in _sample(conversations, _COMPARED)]
     nearest = [max((jaccard(a, b) for j, b in enumerate(texts) if j != i), default=0.0) for i, a in enumerate(texts)]
     return math.fsum(nearest) / len(nearest) if nearest else 0.0
 

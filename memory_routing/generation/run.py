@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,8 +13,8 @@ from typing import Any, Final
 import attrs
 from filelock import FileLock, Timeout
 
+from memory_routing import marketing
 from memory_routing.background import as_done, iterate, run
-from memory_routing.conversation import Conversation
 from memory_routing.dataset import Dataset
 from memory_routing.errors import GenerationError, TeacherError, TrainingError
 from memory_routing.example import Annotation, Example, Scenario
@@ -59,7 +60,7 @@ def generate_dataset(
     out: str | Path,
     config: GenerationConfig = GenerationConfig(),  # noqa: B008
     *,
-    benchmarks: Sequence[Scenario] = (),
+    benchmarks: Sequence[Scenario] | None = None,
     budget: float | None = None,
     prices: Prices | None = None,
 ) -> Generation:
@@ -68,8 +69,9 @@ def generate_dataset(
     The folder `out` holds the run: `dataset.jsonl` and `report.html`; `set_aside.jsonl`, conversations whose labels
     differ from those asked for; `dead_letters.jsonl`, briefs without a conversation, with reasons; `answers.jsonl`,
     every answer as it came. The same call on the same folder goes on where an earlier one stopped and ends in the same
-    dataset; no answer on the disk is asked for again. No conversation that shares text with `benchmarks` is taken.
-    `budget` in USD, at `prices` or those the teacher knows, ends the run before it is passed.
+    dataset; no answer on the disk is asked for again. No conversation that quotes a scenario of `benchmarks` is taken;
+    left out, they are the packaged ones for the marketing taxonomy. `budget` in USD, at `prices` or those that the
+    teacher knows, ends the run before it is passed.
 
     Raises `GenerationError` for a folder of another plan or a budget that pays for no call, `TeacherError` where the
     service refuses or is down; what was answered by then is kept.
@@ -78,6 +80,8 @@ def generate_dataset(
         raise GenerationError("the plan is for another taxonomy than the teacher's")
     if not len(plan):
         raise GenerationError("the plan is empty")
+    if benchmarks is None:
+        benchmarks = marketing.benchmark() if plan.taxonomy == marketing.MARKETING else ()
     if isinstance(teacher, ChatTeacher):
         prices = prices or teacher.prices
     if budget is not None:
@@ -136,7 +140,9 @@ class _Run:
                 self._stopped = f"{len(unanswered)} briefs got no answer, the first: {unanswered[0]}"
         finally:
             if isinstance(self._teacher, ChatTeacher):
-                run(self._teacher.close())
+                # Whatever it holds open, what was answered counts.
+                with contextlib.suppress(Exception):
+                    run(self._teacher.close())
         return self._written()
 
     def _round(self, todo: Sequence[Item]) -> list[Item]:
@@ -165,18 +171,21 @@ class _Run:
 
     async def _candidate(self, item: Item) -> Example | None:
         """The next conversation for a brief that passes the gate; `None` where its attempts are used up."""
-        while item.attempts < self._config.attempts and self._stopped is None:
+        while item.attempts < self._config.attempts:
             try:
                 found = await self._attempt(item)
             except BudgetError as error:
+                # Others go on: their answers may be on the disk, and may lead to the end.
                 self._stopped = str(error)
                 return None
             except TeacherError as error:
                 if error.fatal:
                     raise
-                # Of this session alone: a later one asks again.
-                item.unanswered = str(error)
-                return None
+                if error.passing:
+                    # Of this session alone: a later one asks again.
+                    item.unanswered = str(error)
+                    return None
+                found = Refusal("refused by the service", str(error))
             item.attempts += 1
             if isinstance(found, Example):
                 return found
@@ -196,7 +205,7 @@ class _Run:
         if isinstance(annotation, Malformed):
             return Refusal("malformed labels", annotation.reason)
         item.labelled.append(annotation.labels)
-        example = self._example(brief, conversation, annotation, item.attempts)
+        example = self._example(brief, written, annotation, item.attempts)
         refusal = check_agreement(brief.labels, annotation, conversation, self._config.keep)
         if refusal is not None:
             self._keep_aside(example, refusal)
@@ -208,8 +217,9 @@ class _Run:
         metadata = {**example.metadata, "reason": f"{refusal.reason}: {refusal.detail}"}
         self._set_aside[example.id, metadata["attempt"]] = attrs.evolve(example, metadata=metadata)
 
-    def _example(self, brief: Brief, conversation: Conversation, annotation: Annotation, attempt: int) -> Example:
+    def _example(self, brief: Brief, written: Example, annotation: Annotation, attempt: int) -> Example:
         metadata = {
+            **written.metadata,
             "target": list(brief.labels) or [NONE],
             "industry": brief.industry,
             "role": brief.role,
@@ -218,17 +228,18 @@ class _Run:
             "attempt": attempt,
             "teacher": getattr(self._teacher, "model", None),
         }
-        name = f"g{brief.number:06d}"
+        name = Item(brief).name
         try:
-            return Example(conversation, annotation, name, metadata)
+            return Example(written.conversation, annotation, name, metadata)
         except ValueError:
             # Evidence that names no turn of the conversation: the check of the labels says so.
-            return Example(conversation, Annotation(annotation.labels), name, metadata)
+            return Example(written.conversation, Annotation(annotation.labels), name, metadata)
 
     def _progress(self) -> str:
         refused = sum(len(item.refusals) for item in self._items)
         cost = f", {self._calls.usd:.2f} USD" if self._calls.prices is not None else ""
-        return f"conversations, {refused} refused{cost}"
+        again = f", {self._calls.retried} calls tried again" if self._calls.retried else ""
+        return f"conversations, {refused} refused{again}{cost}"
 
     def _log(self, done: int, of: int) -> None:
         self._folder.log(
@@ -243,8 +254,9 @@ class _Run:
     def _written(self) -> Generation:
         folder, dataset = self._folder.path, self._admission.dataset()
         aside = [self._set_aside[key] for key in sorted(self._set_aside)]
-        dead = [item for item in self._items if item.brief.number not in self._admission.taken]
-        report = report_on(self._plan, self._items, dataset, self._calls)
+        missing = [item for item in self._items if item.brief.number not in self._admission.taken]
+        dead = [item for item in missing if item.attempts >= self._config.attempts or item.unanswered]
+        report = report_on(self._plan, self._items, dataset, self._calls, self._config)
         dataset.write(folder / DATASET)
         Dataset(self._plan.taxonomy, tuple(aside)).write(folder / SET_ASIDE)
         write_json_lines(folder / DEAD_LETTERS, (item.to_dict() for item in dead))
@@ -278,7 +290,7 @@ def _identity(
     return {
         "taxonomy": f"{plan.taxonomy.name} {plan.taxonomy.version} {plan.taxonomy.hash}",
         "plan": plan.hash,
-        "teacher": teacher.identity() if isinstance(teacher, ChatTeacher) else type(teacher).__qualname__,
+        "teacher": dict(teacher.identity()),
         "keep": config.keep,
         "surplus": config.surplus,
         "gate": attrs.asdict(config.gate),
@@ -288,9 +300,9 @@ def _identity(
 
 def _check_budget(teacher: TeacherGenerator, plan: Plan, budget: float, prices: Prices | None) -> None:
     if not isinstance(teacher, ChatTeacher):
-        return
+        raise GenerationError("a budget needs a ChatTeacher, whose tokens can be counted")
     if prices is None:
         raise GenerationError(f"a budget needs prices, and none are known of {teacher.model}: give them")
     first = prices.usd(teacher.writing(plan[0]).size)
-    if budget < first:
+    if not first <= budget < math.inf:
         raise GenerationError(f"the budget of {budget:g} USD does not pay for one call, which may cost {first:.4f} USD")
