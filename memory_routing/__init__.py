@@ -1,5 +1,6 @@
 """Decide what an AI assistant should remember: conversation in, memory categories out."""
 
+from memory_routing.comparison import Comparison, compare
 from memory_routing.conversation import Conversation, ConversationLike, Turn
 from memory_routing.dataset import Dataset
 from memory_routing.decision import Decision, ScoredLabel, Usage
@@ -17,11 +18,12 @@ from memory_routing.errors import (
     TeacherError,
     TrainingError,
 )
-from memory_routing.evaluation import Report, evaluate
+from memory_routing.evaluation import evaluate
 from memory_routing.example import Annotation, Example, Scenario
 from memory_routing.labels import LabelSet, Malformed
 from memory_routing.marketing import MARKETING
 from memory_routing.renderer import Renderer
+from memory_routing.report import Report
 from memory_routing.reward import Reward, RewardFn, RoutingReward
 from memory_routing.reward_lint import RewardLint, lint_reward
 from memory_routing.router import Router
@@ -37,6 +39,7 @@ __all__ = [
     "Brief",
     "Category",
     "Checkpoint",
+    "Comparison",
     "Conversation",
     "ConversationError",
     "ConversationLike",
@@ -72,6 +75,7 @@ __all__ = [
     "TrainingState",
     "Turn",
     "Usage",
+    "compare",
     "evaluate",
     "lint_reward",
     "read_scenarios",

@@ -112,6 +112,8 @@ class Scenario:
     evidence: Evidence | None = attrs.field(default=None, converter=_evidence, hash=False)
     difficulty: str | None = None
     domain: str | None = None
+    group: str | None = None
+    """The contrast group, if it is in one."""
 
     def __attrs_post_init__(self) -> None:
         if not self.accepted:

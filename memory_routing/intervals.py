@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "bootstrap", "mean", "share"]
+__all__ = ["Estimate", "bootstrap", "mean", "quantile", "share"]
 
 Floats = NDArray[np.float64]
 
@@ -68,3 +68,13 @@ def bootstrap(counts: Floats, statistic: Callable[[Floats], Floats]) -> Estimate
     samples = statistic(draws.astype(np.float64) @ counts)
     low, high = np.nanquantile(samples, [0.025, 0.975])
     return Estimate(value, n, float(low), float(high))
+
+
+def quantile(values: Sequence[float], q: float) -> Estimate:
+    """A quantile with its percentile bootstrap interval, the same in every run."""
+    if not len(values):
+        return Estimate(math.nan, 0, math.nan, math.nan)
+    found = np.asarray(values, dtype=np.float64)
+    draws = np.random.default_rng(0).choice(found, (RESAMPLES, len(found)))
+    low, high = np.quantile(np.quantile(draws, q, axis=1), [0.025, 0.975])
+    return Estimate(float(np.quantile(found, q)), len(found), float(low), float(high))

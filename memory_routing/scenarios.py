@@ -118,6 +118,7 @@ def _scenario(record: _Record, taxonomy: Taxonomy) -> Scenario:
         evidence=record.labels.evidence if record.labels is not None else None,
         difficulty=record.difficulty or _text(record.metadata, "difficulty"),
         domain=record.domain or _text(record.metadata, "domain") or (series[1] if series else None),
+        group=_text(record.metadata, "group"),
     )
 
 

@@ -323,10 +323,51 @@ def test_benchmark_of_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0
     (summary,) = lines(done)
     assert summary["summary"]["f1"]["n"] == 25
-    assert set(summary["groups"]) == {"difficulty", "domain", "labels", "category"}
+    assert set(summary["groups"]) == {"difficulty", "domain", "labels", "length", "category"}
     assert "results" not in summary
     assert len(json.loads(report.read_text())["results"]) == 25
     code, output = on_a_terminal("benchmark", str(file))
     assert code == 0
     for word in ("macro_f1", "95 % interval", "by category", "by difficulty", "not exact"):
         assert word in output
+
+
+def test_stored_predictions_are_scored_and_compared(tmp_path: Path) -> None:
+    scenarios = [
+        {"id": f"s{i}", "conversation": f"{FACT} {i}", "categories": ["company.brand_core"], "difficulty": "easy"}
+        for i in range(30)
+    ]
+    (tmp_path / "bench.json").write_text(json.dumps(scenarios), encoding="utf-8")
+    right, wrong = ({"predicted": [name]} for name in ("company.brand_core", "company.tools_config"))
+    models = {
+        "good": [{"id": f"s{i}", **right} for i in range(30)],
+        "bad": [{"id": f"s{i}", **(right if i % 2 else wrong)} for i in range(30)],
+    }
+    (tmp_path / "both.json").write_text(json.dumps({"detailed_results": models}), encoding="utf-8")
+    arguments = ("benchmark", str(tmp_path / "bench.json"), "--predictions", str(tmp_path / "both.json"))
+    good, bad, between = lines(run(*arguments, "--out", str(tmp_path / "reports")))
+    assert (good["router"], good["summary"]["exact"]["value"]) == ("good", 1.0)
+    assert (bad["router"], bad["summary"]["exact"]["value"]) == ("bad", 0.5)
+    assert "exact match: good beats bad" in between["sentences"][1]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["bad.json", "good.json"]
+    code, output = on_a_terminal(*arguments)
+    assert code == 0
+    assert "good beats bad" in " ".join(output.split())
+    # What was written is read again.
+    (again,) = lines(run(*arguments[:2], "--predictions", str(tmp_path / "reports" / "bad.json")))
+    assert again["summary"] == bad["summary"]
+
+
+def test_training_data_that_give_a_benchmark_away_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("datasketch", reason="the extra 'data' is not installed")
+    row = {"conversation": [{"role": "user", "content": FACT}], "labels": {"categories": ["company.brand_core"]}}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    scenario = {"id": "s", "conversation": FACT, "categories": ["company.brand_core"]}
+    (tmp_path / "bench.json").write_text(json.dumps([scenario]), encoding="utf-8")
+    bench = str(tmp_path / "bench.json")
+    (found,) = lines(run("benchmark", bench, "--train", str(tmp_path / "train.jsonl"), "--timed"))
+    assert (found["leakage"]["clean"], len(found["leakage"]["exact"])) == (False, 1)
+    assert found["timing"]["p50"]["value"] > 0
+    assert "LEAKAGE: of 1 scenarios" in on_a_terminal("benchmark", bench, "--train", str(tmp_path / "train.jsonl"))[1]
+    (clean,) = lines(run("benchmark", bench))
+    assert clean["leakage"]["clean"]

@@ -1,0 +1,132 @@
+"""Comparing two routers on the same scenarios: what the difference is, and whether it can be told from chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from memory_routing.frozen import plain, without_nan
+from memory_routing.intervals import Estimate, mean
+from memory_routing.report import Report
+
+__all__ = ["Comparison", "Difference", "compare"]
+
+_DETECTABLE: Final = 1.959963984540054 + 0.8416212335729143
+"""Normal quantiles for a two-sided test at 5 % that finds a true difference in 80 % of the cases."""
+METRICS: Final[Mapping[str, str]] = {"f1": "mean F1", "exact": "exact match", "any_match": "any match"}
+
+
+@attrs.frozen
+class Difference:
+    """How much the first router is ahead of the second in one metric, over the same scenarios."""
+
+    metric: str
+    first: float
+    second: float
+    difference: Estimate
+    """Mean of the paired differences, with its 95 % bootstrap interval."""
+    wins: int
+    """Scenarios on which the first is ahead."""
+    ties: int
+    losses: int
+    p: float
+    """Of an exact two-sided sign test on wins and losses; for exact match this is McNemar's test (1947)."""
+    detectable: float
+    """The true difference that as many scenarios as these would show in four cases of five."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the interval leaves no room for no difference."""
+        return self.difference.low > 0 or self.difference.high < 0
+
+
+@attrs.frozen
+class Comparison:
+    """Two routers on the same scenarios."""
+
+    first: str
+    second: str
+    scenarios: int
+    differences: Mapping[str, Difference]
+    """By metric: `f1`, `exact` and `any_match`."""
+
+    def sentences(self) -> list[str]:
+        """What the numbers allow to be said, one sentence for each metric."""
+        return [self._sentence(found) for found in self.differences.values()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        found: dict[str, Any] = without_nan(plain(self))
+        return found | {"sentences": self.sentences()}
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def _sentence(self, found: Difference) -> str:
+        gap = found.difference
+        numbers = (
+            f"{found.first:.3f} against {found.second:.3f}, difference {gap.value:+.3f} "
+            f"[{gap.low:+.3f}, {gap.high:+.3f}], p = {found.p:.2g}, n = {self.scenarios}"
+        )
+        name = METRICS[found.metric]
+        if not found.proven:
+            return (
+                f"{name}: no difference between {self.first} and {self.second} is shown ({numbers}); "
+                f"one of {found.detectable:.3f} or more would probably have been"
+            )
+        ahead, behind = (self.first, self.second) if gap.low > 0 else (self.second, self.first)
+        return f"{name}: {ahead} beats {behind} ({numbers})"
+
+
+def compare(first: Report, second: Report) -> Comparison:
+    """Compare two reports on the same scenarios, pair by pair.
+
+    Raises `ValueError` where the scenarios differ or have ids that do not tell them apart.
+    """
+    a, b = ({result.scenario.conversation.hash: result for result in report.results} for report in (first, second))
+    if len(a) != len(first.results) or len(b) != len(second.results):
+        raise ValueError("scenarios occur twice: a comparison needs each once")
+    if set(a) != set(b):
+        raise ValueError(
+            f"the reports are on different scenarios: {len(set(a) - set(b))} of {len(a)} are in the first alone, "
+            f"{len(set(b) - set(a))} of {len(b)} in the second alone"
+        )
+    keys = list(a)
+    differences = {
+        metric: _difference(
+            metric,
+            [float(getattr(a[key], metric)) for key in keys],
+            [float(getattr(b[key], metric)) for key in keys],
+        )
+        for metric in METRICS
+    }
+    return Comparison(first.router, second.router, len(keys), differences)
+
+
+def _difference(metric: str, first: Sequence[float], second: Sequence[float]) -> Difference:
+    gaps = [x - y for x, y in zip(first, second, strict=True)]
+    n = len(gaps)
+    wins, losses = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    centre = math.fsum(gaps) / n
+    spread = math.sqrt(math.fsum((gap - centre) ** 2 for gap in gaps) / max(n - 1, 1))
+    return Difference(
+        metric=metric,
+        first=math.fsum(first) / n,
+        second=math.fsum(second) / n,
+        difference=mean(gaps),
+        wins=wins,
+        ties=n - wins - losses,
+        losses=losses,
+        p=sign_test(wins, losses),
+        detectable=_DETECTABLE * spread / math.sqrt(n),
+    )
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Two-sided probability of so uneven a split of `wins + losses` by a fair coin; 1 without any."""
+    n = wins + losses
+    tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
+    return float(min(1.0, 2 * tail / 2**n))
