@@ -6,11 +6,12 @@ It also serves where a loop already runs, as in a notebook.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 __all__ = ["as_done", "iterate", "run"]
@@ -59,12 +60,19 @@ def iterate(items: AsyncGenerator[T, None]) -> Iterator[T]:
 
     future = asyncio.run_coroutine_threadsafe(follow(), _loop())
     try:
-        while (found := arrived.get()) is not None:
+        while (found := _next(arrived)) is not None:
             yield found[0]
         future.result()
     finally:
         if future.cancel():
             closed.wait(_CLOSING)
+
+
+def _next(arrived: SimpleQueue[T]) -> T:
+    # Not without end, which on Windows no interrupt would end.
+    while True:
+        with contextlib.suppress(Empty):
+            return arrived.get(timeout=1.0)
 
 
 async def as_done(

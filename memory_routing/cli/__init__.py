@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from memory_routing.cli import benchmark, classify, dataset, export, generate, server, taxonomy, train
+from memory_routing.cli import benchmark, classify, dataset, export, generate, server, taxonomy, train, watch
 from memory_routing.cli.console import fail
 from memory_routing.errors import MemoryRoutingError
 
@@ -25,6 +25,7 @@ app.command("classify")(classify.classify)
 app.command("benchmark")(benchmark.benchmark)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
+app.command("watch")(watch.watch)
 app.command("tinker-server")(server.tinker_server)
 app.add_typer(taxonomy.app, name="taxonomy")
 app.add_typer(dataset.app, name="dataset")
