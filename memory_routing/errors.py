@@ -10,6 +10,8 @@
     ├── TrainingError (RuntimeError)     a training run that cannot start or go on
     ├── GenerationError (ValueError)     a plan that contradicts itself, or a folder that holds another one
     ├── TeacherError (RuntimeError)      a teacher that gave no answer
+    ├── HubError (RuntimeError)          a model that may not be published, or a hub that refuses or is away
+    ├── ThresholdsError (ValueError)     thresholds that contradict each other
     └── MissingExtraError (ImportError)  an optional dependency is not installed
 
 Each also inherits the built-in error it specialises, and each message names the place and the remedy.
@@ -30,6 +32,7 @@ __all__ = [
     "ConversationError",
     "DatasetError",
     "GenerationError",
+    "HubError",
     "MemoryRoutingError",
     "MissingExtraError",
     "ModelError",
@@ -37,6 +40,7 @@ __all__ = [
     "RouterError",
     "TaxonomyError",
     "TeacherError",
+    "ThresholdsError",
     "TrainingError",
 ]
 
@@ -132,6 +136,14 @@ class TeacherError(MemoryRoutingError, RuntimeError):
         super().__init__(message)
         self.passing, self.limited = passing or limited, limited
         self.fatal, self.after = fatal, after
+
+
+class HubError(MemoryRoutingError, RuntimeError):
+    """A model that may not be published, or a hub that refuses or cannot be reached."""
+
+
+class ThresholdsError(MemoryRoutingError, ValueError):
+    """Thresholds that contradict each other, or a file of them that cannot be read."""
 
 
 class MissingExtraError(MemoryRoutingError, ImportError):

@@ -45,7 +45,8 @@ def evaluate(
     timing = Timing(_seconds(router, scenarios), len(scenarios) / elapsed) if timed and not failures else None
     results = tuple(ScenarioResult(scenarios[i], decided[i]) for i in sorted(decided))
     name = results[0].decision.router or type(router).__name__
-    return Report(name, router.taxonomy, results, reward or RoutingReward(), failures, timing)
+    model = getattr(router, "model_hash", None)
+    return Report(name, router.taxonomy, results, reward or RoutingReward(), failures, timing, model=model)
 
 
 def _decided(router: Router, scenarios: Sequence[Scenario]) -> tuple[dict[int, Decision], tuple[Failure, ...]]:

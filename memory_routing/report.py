@@ -105,7 +105,11 @@ class ScenarioResult:
             "any_match": self.any_match,
             "difficulty": self.scenario.difficulty,
             "domain": self.scenario.domain,
-            "decision": self.decision.to_dict(),
+            "decision": {
+                **self.decision.to_dict(),
+                "raw": self.decision.raw,
+                "usage": None if self.decision.usage is None else attrs.asdict(self.decision.usage),
+            },
         }
 
 
@@ -118,7 +122,11 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"id": self.scenario.id, "reason": self.reason}
+        return {
+            "id": self.scenario.id,
+            "conversation": self.scenario.conversation.to_dicts(),
+            "reason": self.reason,
+        }
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
@@ -169,6 +177,8 @@ class Report:
     timing: Timing | None = None
     leakage: Leakage | None = None
     """What the benchmark shares with the training data, where that was looked at."""
+    model: str | None = None
+    """SHA-256 of the model, of a router that has one."""
 
     @cached_property
     def summary(self) -> dict[str, Estimate]:
@@ -193,7 +203,7 @@ class Report:
             "precision": mean([r.precision for r in results]),
             "recall": mean([r.recall for r in results]),
             "macro_f1": bootstrap(
-                self._counts.reshape(len(results), -1),
+                self._counts.reshape(len(results), 3 * size),
                 lambda sums: _nanmean(_f1(sums.reshape(*sums.shape[:-1], size, 3))[..., present]),
             ),
             "micro_f1": bootstrap(self._counts.sum(axis=1), _f1),
@@ -266,6 +276,7 @@ class Report:
         """Plain data for JSON: all numbers and every result; `None` for what has no value."""
         found = {
             "router": self.router,
+            "model": self.model,
             "taxonomy": {"name": self.taxonomy.name, "version": self.taxonomy.version, "hash": self.taxonomy.hash},
             "scenarios": len(self.results),
             "summary": {name: estimate.to_dict() for name, estimate in self.summary.items()},

@@ -44,12 +44,22 @@ class Router(ABC):
 
     @staticmethod
     def load(folder: str | Path | None = None) -> Router:
-        """An embedded router: the shipped model, or the one in a folder.
+        """An embedded router: the shipped model, the one in a folder, or a published one, `hub:organisation/name`.
 
-        Needs no key, no network and no GPU. Raises `ModelError` for a folder that is damaged or foreign.
+        Needs no key and no GPU, and a network only to fetch what is not in the cache; a branch, tag or commit
+        stands behind an `@`. Raises `ModelError` for a folder that is damaged or foreign, and `HubError` for a
+        model that cannot be fetched.
         """
-        # The one import that points up: the core does not know the embedded runtime until it is asked for.
+        # The imports that point up: the core knows neither the embedded runtime nor hubs until it is asked for them.
         from memory_routing.embedded import EmbeddedRouter
+
+        # On the command line the name comes as a path.
+        name = folder.as_posix() if isinstance(folder, Path) else folder or ""
+        if name.startswith("hub:"):
+            from memory_routing.hub import fetch
+
+            repo, _, revision = name.removeprefix("hub:").partition("@")
+            folder = fetch(repo, revision or None)
 
         return EmbeddedRouter(folder)
 

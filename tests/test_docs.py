@@ -19,6 +19,8 @@ EXTRAS = {
     "server": ["fastapi", "peft"],
     "generation": ["datasketch", "matplotlib"],
     "cohere": ["cohere"],
+    "pages": ["matplotlib"],
+    "card": ["jinja2"],
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

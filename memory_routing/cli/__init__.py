@@ -7,7 +7,20 @@ import sys
 
 import typer
 
-from memory_routing.cli import benchmark, classify, dataset, export, generate, server, taxonomy, train, watch
+from memory_routing.cli import (
+    benchmark,
+    classify,
+    dataset,
+    export,
+    generate,
+    publish,
+    ready,
+    report,
+    server,
+    taxonomy,
+    train,
+    watch,
+)
 from memory_routing.cli.console import fail
 from memory_routing.errors import MemoryRoutingError
 
@@ -26,6 +39,9 @@ app.command("benchmark")(benchmark.benchmark)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("watch")(watch.watch)
+app.command("report")(report.report)
+app.command("ready")(ready.ready)
+app.command("publish")(publish.publish)
 app.command("tinker-server")(server.tinker_server)
 app.add_typer(taxonomy.app, name="taxonomy")
 app.add_typer(dataset.app, name="dataset")

@@ -25,7 +25,9 @@ _CHUNK = 64
 _OPENING = 40
 """Characters of a conversation that a table shows."""
 
-ModelOption = Annotated[Path | None, typer.Option("--model", help="Model folder; the shipped model if left out.")]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", help="Model folder, or hub:organisation/name; the shipped model if left out.")
+]
 
 
 def classify(

@@ -14,6 +14,7 @@ from attrs.validators import ge, le
 from memory_routing.embedded.rule import Calibration, DecisionRule
 from memory_routing.errors import ModelError, TaxonomyError
 from memory_routing.files import parse_json, write_whole
+from memory_routing.frozen import plain
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.wire import strict_converter, structure
 
@@ -46,6 +47,11 @@ class Manifest:
     """Measured on the validation data that calibration and rule were fitted on."""
     files: dict[str, str]
     """File name to SHA-256."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the model: of its manifest, which has the hashes of all other files."""
+        return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()
 
 
 @attrs.frozen

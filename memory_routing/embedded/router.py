@@ -47,6 +47,11 @@ class EmbeddedRouter(Router):
         self._encoder = ConversationEncoder(self._tokenizer(model), model.manifest.window)
         self._graph = self._checked_graph(model)
 
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model."""
+        return self.manifest.hash
+
     def _tokenizer(self, model: ModelFolder) -> Tokenizer:
         try:
             return Tokenizer.from_buffer(model.tokenizer)

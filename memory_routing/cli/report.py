@@ -1,0 +1,44 @@
+"""`memory-routing report`: a page of results and training runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memory_routing.cli.console import emit, fail, say, to_terminal
+
+__all__ = ["report"]
+
+
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN_OR_RESULTS...",
+            help="Reports of `benchmark --out`, run folders of `train`, or folders with the original project's logs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The page, one HTML file that needs nothing else.")] = Path("report.html"),
+    png: Annotated[Path | None, typer.Option(help="Folder that takes each chart as a PNG file.")] = None,
+) -> None:
+    """Write one page of results and training runs: numbers, comparisons, charts, and every scenario.
+
+    Needs the extra `report`. Everything is drawn from the files named; a chart whose numbers they lack is left out.
+
+    Example: memory-routing report report.json runs/llama --out report.html --png charts
+    """
+    if out.is_dir():
+        fail(f"{out} is a folder; name a file for the page")
+    if png is not None and png.exists() and not png.is_dir():
+        fail(f"{png} is a file; name a folder for the charts")
+    from memory_routing.pages import Page, read_sources
+
+    page = Page(read_sources(sources))
+    page.write(out, png)
+    charts = [chart.name for chart in page.charts]
+    if to_terminal():
+        say(f"{out}: {len(charts)} charts" + ("" if png is None else f", also in {png}"))
+    else:
+        emit({"page": str(out), "charts": charts, "png": None if png is None else str(png)})
