@@ -66,19 +66,22 @@ class Comparison:
         return "\n".join(self.sentences())
 
     def _sentence(self, found: Difference) -> str:
-        gap = found.difference
+        gap, name = found.difference, METRICS[found.metric]
+        pair = [(self.first, found.first), (self.second, found.second)]
+        value, low, high = gap.value, gap.low, gap.high
+        if high < 0:
+            # The one that is ahead comes first.
+            pair, (value, low, high) = pair[::-1], (-value, -high, -low)
         numbers = (
-            f"{found.first:.3f} against {found.second:.3f}, difference {gap.value:+.3f} "
-            f"[{gap.low:+.3f}, {gap.high:+.3f}], p = {found.p:.2g}, n = {self.scenarios}"
+            f"{pair[0][1]:.3f} against {pair[1][1]:.3f}, difference {value:+.3f} [{low:+.3f}, {high:+.3f}], "
+            f"p = {found.p:.2g}, n = {self.scenarios}"
         )
-        name = METRICS[found.metric]
-        if not found.proven:
-            return (
-                f"{name}: no difference between {self.first} and {self.second} is shown ({numbers}); "
-                f"one of {found.detectable:.3f} or more would probably have been"
-            )
-        ahead, behind = (self.first, self.second) if gap.low > 0 else (self.second, self.first)
-        return f"{name}: {ahead} beats {behind} ({numbers})"
+        if found.proven:
+            return f"{name}: {pair[0][0]} beats {pair[1][0]} ({numbers})"
+        return (
+            f"{name}: no difference between {self.first} and {self.second} is shown ({numbers}); "
+            f"one of {found.detectable:.3f} or more would probably have been"
+        )
 
 
 def compare(first: Report, second: Report) -> Comparison:
