@@ -135,6 +135,53 @@ def one_run(title: str, results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def peers() -> str:
+    found = load("peers.json")
+    machine = found["machine"]
+    head = [
+        *("packaged benchmark, n = 200: F1", "exact match", "the original 50: F1", "exact match "),
+        *("p50", "p95", "decisions a second", "memory", "packages", "training"),
+    ]
+    lines = [
+        f"| one thread of an {machine['processor']}, Python {machine['python']} | {' | '.join(head)} |",
+        "| --- |" + " --- |" * len(head),
+    ]
+    for name, row in found["rows"].items():
+        cells = [
+            interval(row["quality"][part][metric]) if part in row["quality"] else "–"
+            for part in ("packaged", "published")
+            for metric in ("f1", "exact")
+        ]
+        cells += [
+            measured(row, "p50_ms", "ms", 1),
+            measured(row, "p95_ms", "ms", 1),
+            measured(row, "per_second", "", 0),
+        ]
+        cells += [measured(row, "memory_mb", "MB", 0), measured(row, "install_mb", "MB", 0)]
+        cells.append(measured(row, "training_s", "s", 0))
+        note = f" ({row['steps']} steps)" if "steps" in row else f" ({row['note']})" if "note" in row else ""
+        lines.append(f"| {name}{note} | {' | '.join(cells)} |")
+    told = [f"- {line}" for row in found["rows"].values() for line in row.get("against", [])]
+    return "\n".join([*lines, "", "On the packaged benchmark:", "", *told])
+
+
+def peers_in_short() -> str:
+    head = ["packaged 200: F1", "exact match", "original 50: F1", "one decision, p50", "packages"]
+    lines = [f"| | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
+    for name, row in load("peers.json")["rows"].items():
+        quality = row["quality"]
+        places = (("packaged", "f1"), ("packaged", "exact"), ("published", "f1"))
+        cells = [f"{quality[part][key]['value']:.3f}" if part in quality else "–" for part, key in places]
+        cells += [measured(row, "p50_ms", "ms", 1), measured(row, "install_mb", "MB", 0)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def measured(row: dict[str, Any], name: str, unit: str, digits: int) -> str:
+    value = row.get(name)
+    return "–" if value is None else f"{value:,.{digits}f} {unit}".rstrip()
+
+
 def reward_lint() -> str:
     gold = [example.labels for example in (*marketing.dataset("train"), *marketing.dataset("validation"))]
     lint = lint_reward(RoutingReward(), MARKETING, gold)
@@ -170,6 +217,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "model_choice.md": choice,
     "benchmark_readings.md": readings,
     "language_model.md": language_model,
+    "peers.md": peers,
     "reward_lint.md": reward_lint,
     "quickstart.txt": quickstart,
 }
@@ -183,6 +231,7 @@ def main() -> None:
     page = ROOT / "README.md"
     text = readme(page.read_text(encoding="utf-8"), "results", wanted[RESULTS / "quality.md"].rstrip())
     example = wanted[RESULTS / "quickstart.txt"].rstrip()
+    text = readme(text, "peers", peers_in_short())
     text = readme(text, "output", f"```text\n{example}\n```")
     wanted[page] = readme(text, "limits", (ROOT / "docs/limits.md").read_text(encoding="utf-8").rstrip())
     stale = [path for path, content in wanted.items() if not path.exists() or path.read_text("utf-8") != content]

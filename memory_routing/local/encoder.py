@@ -40,7 +40,7 @@ class Pretrained:
 
         Raises `TrainingError` where it cannot be found or is another model.
         """
-        folder = _find() if folder is None else folder
+        folder = find_encoder() if folder is None else folder
         try:
             data = (folder / "model.safetensors").read_bytes()
             config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
@@ -57,7 +57,8 @@ class Pretrained:
         return cls(load(data), vocabulary, config["num_attention_heads"], config["num_hidden_layers"])
 
 
-def _find() -> Path:
+def find_encoder() -> Path:
+    """The folder of the base model: that of the package which carries it, else fetched. Raises `TrainingError`."""
     package = importlib.util.find_spec(_PACKAGE)
     if package is not None and package.origin is not None:
         return Path(package.origin).parent / "model"

@@ -1,0 +1,93 @@
+"""What every peer does in its own environment: train, predict, and tell its time and memory.
+
+A peer is a script that calls `main` with a function from training data to a function that labels one text. It is run as
+`python PEER.py DATA OUT`: DATA has `train.jsonl`, `validation.jsonl` and `scenarios.jsonl` with `id`, `text` and
+`labels` (none is the empty list) and `names.json` with the categories in order; OUT gets `predictions.jsonl` and
+`measured.json`. Nothing here needs more than the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Predict = Callable[[Sequence[str]], list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts with the labels of each."""
+
+    texts: list[str]
+    labels: list[list[str]]
+
+    @classmethod
+    def read(cls, path: Path) -> Rows:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return cls([row["text"] for row in rows], [row["labels"] for row in rows])
+
+    def matrix(self, names: Sequence[str]) -> list[list[int]]:
+        return [[int(name in labels) for name in names] for labels in self.labels]
+
+
+Fit = Callable[[Rows, Rows, list[str]], tuple[Predict, dict[str, Any]]]
+
+
+def best_threshold(probabilities: Any, validation: Rows, names: Sequence[str]) -> float:
+    """The threshold with the highest mean F1 on the validation data, the one nearest to a half among equals."""
+
+    def f1(threshold: float) -> float:
+        total = 0.0
+        for row, gold in zip(probabilities, validation.labels, strict=True):
+            said = {name for name, p in zip(names, row, strict=True) if p >= threshold}
+            total += 1.0 if not said and not gold else 2 * len(said & set(gold)) / (len(said) + len(gold))
+        return total
+
+    return max(sorted((i / 50 for i in range(2, 48)), key=lambda t: abs(t - 0.5)), key=f1)
+
+
+def over(threshold: float, probabilities: Any, names: Sequence[str]) -> list[list[str]]:
+    return [[name for name, p in zip(names, row, strict=True) if p >= threshold] for row in probabilities]
+
+
+def peak_memory() -> float:
+    """Megabytes at most; not by `getrusage`, which counts what the parent had when it forked."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def main(fit: Fit) -> None:
+    data, out = Path(sys.argv[1]), Path(sys.argv[2])
+    names = json.loads((data / "names.json").read_text(encoding="utf-8"))
+    train, validation = (Rows.read(data / f"{part}.jsonl") for part in ("train", "validation"))
+    scenarios = [json.loads(line) for line in (data / "scenarios.jsonl").read_text(encoding="utf-8").splitlines()]
+    started = time.perf_counter()
+    predict, notes = fit(train, validation, names)
+    training = time.perf_counter() - started
+    texts = [row["text"] for row in scenarios]
+    predict(texts[:2])
+    started = time.perf_counter()
+    said = predict(texts)
+    batch = time.perf_counter() - started
+    singles = []
+    for text in texts:
+        started = time.perf_counter()
+        predict([text])
+        singles.append(time.perf_counter() - started)
+    rows = ({"id": row["id"], "categories": labels or ["none"]} for row, labels in zip(scenarios, said, strict=True))
+    (out / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    measured = {
+        "training_s": training,
+        "p50_ms": 1000 * statistics.median(singles),
+        "p95_ms": 1000 * statistics.quantiles(singles, n=20)[18],
+        "per_second": len(texts) / batch,
+        "memory_mb": peak_memory(),
+        **notes,
+    }
+    (out / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
