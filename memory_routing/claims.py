@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ __all__ = [
     "check_card",
     "claims",
     "front_matter",
+    "hub_library",
     "read_report",
     "text_hash",
 ]
@@ -132,7 +134,7 @@ def front_matter(
     report: Mapping[str, Any], *, name: str, benchmark: str, model: str, text: str, **more: Any
 ) -> ModelCardData:
     """What stands over a card, in the hub's form. `more` is as `huggingface_hub.ModelCardData` takes it."""
-    huggingface_hub = _huggingface_hub()
+    huggingface_hub = hub_library()
     results = [
         huggingface_hub.EvalResult(
             task_type="text-classification",
@@ -160,7 +162,7 @@ def check_card(card: str, report: Mapping[str, Any], *, model: str | None = None
     report that names none, the card's word is taken.
     """
     try:
-        found = _huggingface_hub().RepoCard(card)
+        found = hub_library().RepoCard(card)
         data = found.data.to_dict()
         results = [result for model_index in data["model-index"] for result in model_index["results"]]
         claimed = {metric["name"]: _claim(metric) for result in results for metric in result["metrics"]}
@@ -201,9 +203,12 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _huggingface_hub() -> Any:
+def hub_library() -> Any:
+    """`huggingface_hub`, which does not phone home. Raises `MissingExtraError` without the extra `hub`."""
+    # Read once, at the library's import: it would tell the hub of the environment and ask it for a list of agents.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import huggingface_hub
     except ImportError:
-        raise MissingExtraError("a model card", "huggingface_hub", "hub") from None
+        raise MissingExtraError("a model card or a hub", "huggingface_hub", "hub") from None
     return huggingface_hub

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -12,11 +12,27 @@ from memory_routing.frozen import plain, without_nan
 from memory_routing.intervals import Estimate, mean
 from memory_routing.report import Report
 
-__all__ = ["Comparison", "Difference", "compare"]
+__all__ = ["Comparison", "Difference", "Scored", "compare", "compare_scored"]
 
 _DETECTABLE: Final = 1.959963984540054 + 0.8416212335729143
 """Normal quantiles for a two-sided test at 5 % that finds a true difference in 80 % of the cases."""
 METRICS: Final[Mapping[str, str]] = {"f1": "mean F1", "exact": "exact match", "any_match": "any match"}
+
+
+class Scored(Protocol):
+    """What is compared of a scenario's result."""
+
+    @property
+    def f1(self) -> float:
+        """F1 of the label sets."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether they are equal."""
+
+    @property
+    def any_match(self) -> bool:
+        """Whether they share a label, or both are none."""
 
 
 @attrs.frozen
@@ -89,8 +105,16 @@ def compare(first: Report, second: Report) -> Comparison:
 
     Raises `ValueError` where the scenarios differ or have ids that do not tell them apart.
     """
-    a, b = ({result.scenario.conversation.hash: result for result in report.results} for report in (first, second))
-    if len(a) != len(first.results) or len(b) != len(second.results):
+    scored = ([(result.scenario.conversation.hash, result) for result in report.results] for report in (first, second))
+    return compare_scored((first.router, second.router), *scored)
+
+
+def compare_scored(
+    names: tuple[str, str], first: Sequence[tuple[str, Scored]], second: Sequence[tuple[str, Scored]]
+) -> Comparison:
+    """`compare` for scores from anywhere, each with the identity of its scenario."""
+    a, b = dict(first), dict(second)
+    if len(a) != len(first) or len(b) != len(second):
         raise ValueError("scenarios occur twice: a comparison needs each once")
     if set(a) != set(b):
         raise ValueError(
@@ -106,7 +130,7 @@ def compare(first: Report, second: Report) -> Comparison:
         )
         for metric in METRICS
     }
-    return Comparison(first.router, second.router, len(keys), differences)
+    return Comparison(*names, len(keys), differences)
 
 
 def _difference(metric: str, first: Sequence[float], second: Sequence[float]) -> Difference:

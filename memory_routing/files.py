@@ -13,7 +13,7 @@ from typing import Any
 
 from memory_routing.errors import BadLine, DatasetError
 
-__all__ = ["parse_json", "read_bytes", "read_json_lines", "write_json_lines", "write_whole"]
+__all__ = ["json_text", "parse_json", "read_bytes", "read_json_lines", "write_json_lines", "write_whole"]
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -86,13 +86,14 @@ def read_json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any | BadLine
 
 def write_json_lines(path: str | Path, rows: Iterable[Any]) -> None:
     """Write one object a line, whole or not at all."""
-    text = "".join(json.dumps(row, ensure_ascii=_has_surrogate(row)) + "\n" for row in rows)
-    write_whole(path, text.encode("utf-8"))
+    write_whole(path, "".join(json_text(row) + "\n" for row in rows).encode("utf-8"))
 
 
-def _has_surrogate(row: Any) -> bool:
+def json_text(value: Any) -> str:
+    """JSON in one line, readable, and escaped where a lone surrogate has no UTF-8."""
+    text = json.dumps(value, ensure_ascii=False)
     try:
-        json.dumps(row, ensure_ascii=False).encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
-        return True
-    return False
+        return json.dumps(value)
+    return text

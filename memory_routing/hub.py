@@ -12,10 +12,10 @@ from math import isclose
 from pathlib import Path
 from typing import Any, Final
 
-from memory_routing.claims import check_card, claims, read_report
+from memory_routing.claims import check_card, claims, hub_library, read_report
 from memory_routing.embedded.folder import GRAPH, MANIFEST, TAXONOMY, TOKENIZER, ModelFolder
 from memory_routing.embedded.router import EmbeddedRouter
-from memory_routing.errors import HubError, MemoryRoutingError, MissingExtraError
+from memory_routing.errors import HubError, MemoryRoutingError
 from memory_routing.evaluation import evaluate
 from memory_routing.files import write_whole
 from memory_routing.scenarios import read_scenarios
@@ -79,7 +79,7 @@ def publish(folder: str | Path, repo: str, token: str | None = None, *, private:
     if not key:
         raise HubError("no key: set HF_TOKEN to a key of the hub that may write")
     with _in_words(repo, key, sending=True):
-        api = _huggingface_hub().HfApi(endpoint=_endpoint(), token=key, **_who())
+        api = hub_library().HfApi(endpoint=_endpoint(), token=key, **_who())
         api.create_repo(repo, private=private, exist_ok=True)
         message = f"Publish model {ModelFolder.read(Path(folder)).manifest.hash[:12]}"
         sent = api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=list(FILES), commit_message=message)
@@ -93,7 +93,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     says what to do.
     """
     with _in_words(repo, os.environ.get("HF_TOKEN"), sending=False):
-        found = _huggingface_hub().snapshot_download(
+        found = hub_library().snapshot_download(
             repo,
             revision=revision,
             allow_patterns=list(FILES),
@@ -159,7 +159,7 @@ def _in_words(repo: str, key: str | None, *, sending: bool) -> Iterator[None]:
 
 
 def _reason(error: BaseException, *, known: bool, sending: bool) -> str:
-    errors = _huggingface_hub().errors
+    errors = hub_library().errors
     if isinstance(error, errors.HFValidationError):
         return f"that is no name of a repository, which is organisation/name ({error})"
     if isinstance(error, errors.RevisionNotFoundError):
@@ -201,13 +201,3 @@ def _who() -> dict[str, str]:
 
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
-
-
-def _huggingface_hub() -> Any:
-    # Read once, at the library's import: it would tell the hub of the environment and ask it for a list of agents.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise MissingExtraError("a model on a hub", "huggingface_hub", "hub") from None
-    return huggingface_hub

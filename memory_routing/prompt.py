@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from memory_routing.conversation import Conversation
+from memory_routing.files import json_text
 from memory_routing.labels import LabelSet
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.teacher import Brief
@@ -109,7 +109,7 @@ def annotation_prompt(taxonomy: Taxonomy, guide: str = "") -> str:
 def annotation_question(conversation: Conversation) -> str:
     """The conversation to label, quoted as JSON so that no text in it can pass for anything else."""
     turns = [{"turn": i, "role": turn.role, "text": turn.text} for i, turn in enumerate(conversation.turns)]
-    return "Label this conversation.\n" + json.dumps({"conversation": turns}, ensure_ascii=not _encodes(conversation))
+    return "Label this conversation.\n" + json_text({"conversation": turns})
 
 
 def annotation_schema(taxonomy: Taxonomy) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def writing_question(brief: Brief) -> str:
         "states": _descriptions(brief.labels),
         "mentions": brief.distractor,
     }
-    return "Write the conversation of this brief as JSON.\n" + json.dumps(told, ensure_ascii=False)
+    return "Write the conversation of this brief as JSON.\n" + json_text(told)
 
 
 def writing_schema() -> dict[str, Any]:
@@ -154,12 +154,3 @@ def _descriptions(labels: LabelSet) -> list[str]:
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _encodes(conversation: Conversation) -> bool:
-    """Whether the text has no lone surrogate, which UTF-8 cannot carry."""
-    try:
-        conversation.to_transcript().encode()
-    except UnicodeEncodeError:
-        return False
-    return True

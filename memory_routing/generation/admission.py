@@ -17,12 +17,17 @@ from memory_routing.generation.config import GenerationConfig
 from memory_routing.generation.gate import Refusal
 from memory_routing.generation.plan import Plan
 
-__all__ = ["SURPLUS", "Admission"]
+__all__ = ["SURPLUS", "Admission", "name_of"]
 
 _FEWEST: Final = 5
 """Shingles that a conversation and a scenario share before it is no accident, unless the scenario has fewer."""
 SURPLUS: Final = "surplus"
 """Refused for labels that nobody asked for and that have enough conversations: nothing is wrong with it."""
+
+
+def name_of(number: int) -> str:
+    """The id of the conversation for a brief."""
+    return f"g{number:06d}"
 
 
 class Admission:
@@ -94,4 +99,4 @@ class _Quoted:
 
 def _named(example: Example, number: int, group: int | None) -> Example:
     extra: Mapping[str, str] = {} if group is None else {"group": f"contrast-{group}"}
-    return attrs.evolve(example, id=f"g{number:06d}", metadata={**example.metadata, **extra})
+    return attrs.evolve(example, id=name_of(number), metadata={**example.metadata, **extra})

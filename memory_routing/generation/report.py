@@ -18,6 +18,7 @@ from memory_routing.dataset_stats import Spread, dataset_stats
 from memory_routing.duplicates import jaccard, shingles
 from memory_routing.files import write_whole
 from memory_routing.frozen import plain, without_nan
+from memory_routing.generation.admission import name_of
 from memory_routing.generation.calls import Calls
 from memory_routing.generation.config import GenerationConfig
 from memory_routing.generation.gate import Refusal
@@ -49,11 +50,6 @@ class Item:
     """The independent labels of each conversation that came so far."""
     unanswered: str | None = None
     """Why the teacher gave no answer."""
-
-    @property
-    def name(self) -> str:
-        """The id of its conversation."""
-        return f"g{self.brief.number:06d}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -175,7 +171,7 @@ def report_on(
     refusals = Counter(refusal.reason for item in items for refusal in item.refusals)
     missing = len(plan) - len(dataset)
     kept = {example.id for example in dataset}
-    dead = sum(item.attempts >= config.attempts and item.name not in kept for item in items)
+    dead = sum(item.attempts >= config.attempts and name_of(item.brief.number) not in kept for item in items)
     unanswered = sum(item.unanswered is not None for item in items)
     return GenerationReport(
         planned=len(plan),

@@ -19,7 +19,7 @@ from memory_routing.dataset import Dataset
 from memory_routing.errors import GenerationError, TeacherError, TrainingError
 from memory_routing.example import Annotation, Example, Scenario
 from memory_routing.files import write_json_lines
-from memory_routing.generation.admission import SURPLUS, Admission
+from memory_routing.generation.admission import SURPLUS, Admission, name_of
 from memory_routing.generation.answers import AnswerLog
 from memory_routing.generation.calls import BudgetError, Calls, Prices
 from memory_routing.generation.chat import ChatTeacher
@@ -30,7 +30,7 @@ from memory_routing.generation.remembered import RememberedTeacher
 from memory_routing.generation.report import GenerationReport, Item, report_on
 from memory_routing.labels import Malformed
 from memory_routing.progress import track
-from memory_routing.runs import RunFolder
+from memory_routing.runs import CONFIG, RunFolder
 from memory_routing.taxonomy import NONE
 from memory_routing.teacher import Brief, TeacherGenerator
 
@@ -125,6 +125,8 @@ class _Run:
         self._admission = Admission(plan, config, benchmarks)
         self._items = [Item(brief) for brief in plan]
         self._set_aside: dict[tuple[str, int], Example] = {}
+        self._refused = 0
+        """Conversations that were not taken."""
         self._stopped: str | None = None
         """Why the run ends before its plan is done."""
 
@@ -162,7 +164,7 @@ class _Run:
             if (example := found.get(item.brief.number)) is None:
                 continue
             if (refusal := self._admission.offer(item.brief.number, example)) is not None:
-                item.refusals.append(refusal)
+                self._refuse(item, refusal)
                 if refusal.reason == SURPLUS:
                     self._keep_aside(example, refusal)
                 if item.attempts < self._config.attempts:
@@ -189,8 +191,12 @@ class _Run:
             item.attempts += 1
             if isinstance(found, Example):
                 return found
-            item.refusals.append(found)
+            self._refuse(item, found)
         return None
+
+    def _refuse(self, item: Item, refusal: Refusal) -> None:
+        item.refusals.append(refusal)
+        self._refused += 1
 
     async def _attempt(self, item: Item) -> Example | Refusal:
         brief = item.brief
@@ -228,7 +234,7 @@ class _Run:
             "attempt": attempt,
             "teacher": getattr(self._teacher, "model", None),
         }
-        name = Item(brief).name
+        name = name_of(brief.number)
         try:
             return Example(written.conversation, annotation, name, metadata)
         except ValueError:
@@ -236,17 +242,16 @@ class _Run:
             return Example(written.conversation, Annotation(annotation.labels), name, metadata)
 
     def _progress(self) -> str:
-        refused = sum(len(item.refusals) for item in self._items)
         cost = f", {self._calls.usd:.2f} USD" if self._calls.prices is not None else ""
         again = f", {self._calls.retried} calls tried again" if self._calls.retried else ""
-        return f"conversations, {refused} refused{again}{cost}"
+        return f"conversations, {self._refused} refused{again}{cost}"
 
     def _log(self, done: int, of: int) -> None:
         self._folder.log(
             done=done,
             of=of,
             admitted=len(self._admission.taken),
-            refused=sum(len(item.refusals) for item in self._items),
+            refused=self._refused,
             calls=self._calls.made,
             usd=self._calls.usd,
         )
@@ -269,7 +274,7 @@ def _opened(folder: Path, identity: dict[str, Any]) -> Iterator[RunFolder]:
     """The run folder, for this process alone."""
     folder.mkdir(parents=True, exist_ok=True)
     foreign = [name for name in (DATASET, ANSWERS) if (folder / name).exists()]
-    if foreign and not (folder / "config.json").exists():
+    if foreign and not (folder / CONFIG).exists():
         raise GenerationError(f"{folder / foreign[0]} is there and of no run: name another folder")
     try:
         with FileLock(folder / ".lock", timeout=0):

@@ -10,12 +10,12 @@ from functools import cached_property
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import attrs
 from jinja2 import Environment, StrictUndefined
 
-from memory_routing.comparison import compare
+from memory_routing.comparison import compare_scored
 from memory_routing.files import write_whole
 from memory_routing.pages.charts import METRICS, comparison_charts, report_charts
 from memory_routing.pages.curves import run_charts
@@ -23,7 +23,6 @@ from memory_routing.pages.drawing import Chart, clean, style
 from memory_routing.pages.scenarios import WENT_WRONG, entries
 from memory_routing.pages.sources import Sources
 from memory_routing.pages.stored import Number, StoredReport
-from memory_routing.report import Report
 
 __all__ = ["Page"]
 
@@ -131,34 +130,6 @@ def _headline(reports: Sequence[StoredReport]) -> Iterator[_Row]:
             yield _Row(f"one decision, {name}", cells, milliseconds=True)
 
 
-@attrs.frozen
-class _Hashed:
-    hash: str
-
-
-@attrs.frozen
-class _Placed:
-    conversation: _Hashed
-
-
-@attrs.frozen
-class _Scored:
-    """What `compare` reads of a result."""
-
-    scenario: _Placed
-    f1: float
-    exact: bool
-    any_match: bool
-
-
-@attrs.frozen
-class _Compared:
-    """What `compare` reads of a report."""
-
-    router: str
-    results: tuple[_Scored, ...]
-
-
 def _comparisons(reports: Sequence[StoredReport]) -> Iterator[tuple[str, list[str]]]:
     """What can be said of each pair, under a title."""
     for first, second in combinations(reports, 2):
@@ -167,15 +138,11 @@ def _comparisons(reports: Sequence[StoredReport]) -> Iterator[tuple[str, list[st
             yield title, ["Not compared: a file has no results of single scenarios."]
             continue
         try:
-            yield title, compare(_comparable(first), _comparable(second)).sentences()
+            # The scores of the files, not computed again.
+            a, b = ([(result.hash, result) for result in report.results or ()] for report in (first, second))
+            yield title, compare_scored((first.name, second.name), a, b).sentences()
         except ValueError as error:
             yield title, [f"Not compared: {error}."]
-
-
-def _comparable(report: StoredReport) -> Report:
-    """A stored report for `compare`: its scores are those of the file, not computed again."""
-    results = (_Scored(_Placed(_Hashed(r.hash)), r.f1, r.exact, r.any_match) for r in report.results or ())
-    return cast("Report", _Compared(report.name, tuple(results)))
 
 
 def _categories(reports: Sequence[StoredReport]) -> list[str]:
