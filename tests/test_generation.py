@@ -240,6 +240,21 @@ def test_copies_contrasts_and_leaks() -> None:
     assert groups == {"g000000": "contrast-0", "g000002": None, f"g{number:06d}": "contrast-0"}
 
 
+def test_what_is_near_to_two_groups_joins_them() -> None:
+    briefs = plan(MARKETING, 60)
+    admission = Admission(briefs, GenerationConfig(), ())
+    words = [f"ink{i}" for i in range(42)]
+    one, other, between = (Conversation.of(" ".join(words[start : start + 30])) for start in (0, 12, 6))
+    asked = [next(b for b in briefs if b.labels == found) for found in {b.labels: 0 for b in briefs if b.labels}][:4]
+    first, second, both, fourth = sorted(asked, key=lambda brief: brief.number)
+    assert offered(admission, first.number, first.labels, one) is None
+    assert offered(admission, second.number, second.labels, other) is None
+    assert offered(admission, both.number, both.labels, between) is None
+    assert offered(admission, fourth.number, fourth.labels, Conversation.of(" ".join([*words[12:], "now"]))) is None
+    groups = {example.metadata["group"] for example in admission.dataset()}
+    assert groups == {f"contrast-{first.number}"}
+
+
 def test_a_benchmark_is_recognised_in_a_longer_conversation() -> None:
     admission = Admission(plan(MARKETING, 60), GenerationConfig(), marketing.benchmark())
     for number, scenario in enumerate(marketing.benchmark()[:40]):

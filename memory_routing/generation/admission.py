@@ -64,10 +64,20 @@ class Admission:
         self._extra.update(extra)
         self._texts.add(example.conversation)
         self._numbers.append(number)
-        # Nearly the same text with other labels is a contrast: it must stay on one side of a split.
-        self._groups[number] = min([number, *(self._groups[other] for other in near)])
+        self._join(number, [self._groups[other] for other in near])
         self.taken[number] = example
         return None
+
+    def _join(self, number: int, near: Sequence[int]) -> None:
+        """Put a brief and the groups that it is near to into one, named after its first.
+
+        Nearly the same text with other labels is a contrast: it must stay on one side of a split, and what
+        is near to two groups holds them together.
+        """
+        first = min([number, *near])
+        self._groups[number] = first
+        if len({*near}) > 1:
+            self._groups = {one: first if group in near else group for one, group in self._groups.items()}
 
     def dataset(self) -> Dataset:
         """What was taken, in the order of the plan, contrasts in one group each."""
