@@ -52,6 +52,9 @@ PEERS = (
     Peer("n-grams and logistic regression", "ngrams", ("scikit-learn>=1.5",)),
     Peer("frozen encoder and logistic regression", "probe", (TORCH, "sentence-transformers>=5", "scikit-learn>=1.5")),
     Peer("spaCy textcat_multilabel", "textcat", ("spacy>=3.8",)),
+    Peer("fastText", "bags", ("fasttext>=0.9.3", "numpy<2")),
+    Peer("semantic-router", "utterances", (TORCH, "semantic-router>=1.1", "transformers>=5")),
+    Peer("adaptive-classifier", "adaptive", (TORCH, "adaptive-classifier>=0.3.1")),
     Peer("SetFit", "contrastive", (TORCH, "setfit>=1.2")),
 )
 
@@ -136,7 +139,7 @@ def run(peer: Peer, data: Path, work: Path, encoder: Path | None) -> tuple[dict[
     out.mkdir(parents=True, exist_ok=True)
     data, out = data.absolute(), out.absolute()
     told = {**os.environ, **ONE_THREAD, **OFFLINE, "PEER": peer.name}
-    if peer.script in ("probe", "contrastive"):
+    if TORCH in peer.packages:
         told["PEER_ENCODER"] = str(encoder or find_encoder())
     command = [str(python), str(HERE / f"{peer.script}.py"), str(data), str(out)]
     # There, whatever a peer leaves behind.
