@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from memory_routing.errors import BadLine, TrainingError
-from memory_routing.files import parse_json, read_json_lines, write_json_lines, write_whole
+from memory_routing.errors import DatasetError, TrainingError
+from memory_routing.files import parse_json, write_json_lines, write_whole
 
 __all__ = ["CHECKPOINTS", "METRICS", "SAMPLES", "TAXONOMY", "RunFolder", "read_rows"]
 
@@ -73,9 +74,37 @@ class RunFolder:
             os.fsync(file.fileno())
 
 
-def read_rows(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:
-    """The rows of a file of a run folder; a last line that a kill cut short is left out."""
+def read_rows(
+    folder: Path, name: str = METRICS, damaged: Callable[[str], object] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a file of a run folder, with `nan` and infinity; a last line that a kill cut short is left out.
+
+    Raises `DatasetError` that names any other damaged line, or tells `damaged` and goes on.
+    """
     path = folder / name
-    if not path.exists():
-        return []
-    return [row for _, row in read_json_lines(path.read_bytes().splitlines()) if not isinstance(row, BadLine)]
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            # Not as other files of ours are read: a run that went wrong has measured NaN.
+            row = json.loads(line.decode(), parse_int=_integer)
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                break
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+            continue
+        problem = f"{path}: line {number}: damaged, expected a JSON object; delete the line"
+        if damaged is None:
+            raise DatasetError(problem)
+        damaged(problem)
+    return rows
+
+
+def _integer(digits: str) -> float:
+    """An integer, but infinity where it is too long for arithmetic with other numbers."""
+    number = float(digits)
+    return int(digits) if math.isfinite(number) else number

@@ -55,6 +55,15 @@ class Watch:
         if any(limit < 1 for limit in value.values()):
             raise ValueError(f"halt_after counts iterations, from 1 on: {dict(value)}")
 
+    @classmethod
+    def of_run(cls, config: Mapping[str, Any]) -> Watch:
+        """With the limits that a run's configuration tells, or the usual ones. Raises `ValueError` for odd ones."""
+        try:
+            limits = config["rl"]["watch"]
+            return cls(warning=limits["warning"], critical=limits["critical"])
+        except (KeyError, TypeError):
+            return cls()  # a run without reinforcement learning
+
     def level(self, k3: float) -> Level:
         """The level of one measurement; what is no number is critical."""
         if k3 < self.warning:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,13 +24,12 @@ pytest.importorskip("matplotlib", reason="the extra 'report' is not installed")
 pytest.importorskip("jinja2", reason="the extra 'report' is not installed")
 
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from memory_routing import MARKETING, Conversation
 from memory_routing.comparison import compare
 from memory_routing.decision import Decision, ScoredLabel
+from memory_routing.drawing import PNG_MARK, WIDTH, style
 from memory_routing.duplicates import Pair
 from memory_routing.errors import DatasetError
 from memory_routing.example import Scenario
@@ -38,12 +38,11 @@ from memory_routing.leakage import Leakage
 from memory_routing.pages import Page, read_sources
 from memory_routing.pages.charts import METRICS
 from memory_routing.pages.curves import run_charts
-from memory_routing.pages.drawing import style
 from memory_routing.pages.scenarios import WENT_WRONG, entries, went_wrong
 from memory_routing.pages.sources import Run
-from memory_routing.pages.stored import Decided, Label, Result, Turn, read_report
 from memory_routing.report import Failure, Report, ScenarioResult, Timing
 from memory_routing.runs import RunFolder
+from memory_routing.stored import Decided, Label, Result, Turn, read_report
 
 ROOT = Path(__file__).parents[1]
 NAMES = MARKETING.names
@@ -145,9 +144,9 @@ def charts(page: Page) -> dict[str, Figure]:
     return {chart.name: chart.figure for chart in page.charts}
 
 
-def bars(figure: Figure) -> dict[str, list[float]]:
-    found = [container for container in figure.axes[0].containers if isinstance(container, BarContainer)]
-    return {str(bar.get_label()): [patch.get_height() for patch in bar.patches] for bar in found}
+def dots(figure: Figure) -> list[float]:
+    """Where the points are, from the top."""
+    return [float(x) for line in figure.axes[0].lines for x in cast("Any", line.get_xdata())]
 
 
 def segments(figure: Figure, axis: int) -> list[tuple[float, float]]:
@@ -164,18 +163,46 @@ def lines(figure: Figure) -> dict[str, list[tuple[float, float]]]:
     return {str(line.get_label()): points(line.get_xydata()) for line in figure.axes[0].lines}
 
 
-def test_bars_are_as_high_as_the_numbers_of_the_reports(page: Page, stored: tuple[Path, Path]) -> None:
+def ticks(figure: Figure) -> list[str]:
+    return [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_points_are_the_numbers_of_the_reports(page: Page, stored: tuple[Path, Path]) -> None:
     told = [loaded(path) for path in stored]
     drawn = charts(page)
-    metrics = bars(drawn["model_comparison"])
-    levels = bars(drawn["difficulty_comparison"])
-    for data in told:
-        assert metrics[data["router"]] == [data["summary"][key]["value"] for key in METRICS]
-        assert levels[data["router"]] == [row["f1"]["value"] for row in data["groups"]["difficulty"].values()]
-    numbers = [data["summary"][key] for data in told for key in METRICS]
-    assert segments(drawn["model_comparison"], 1) == [(e["low"], e["high"]) for e in numbers]
-    ticks = [label.get_text() for label in drawn["difficulty_comparison"].axes[0].get_xticklabels()]
-    assert ticks == ["easy", "medium", "hard"]
+    numbers = [data["summary"][key] for key in METRICS for data in told]
+    metrics = drawn["model_comparison"]
+    assert dots(metrics) == [e["value"] for e in numbers]
+    assert segments(metrics, 0) == [(e["low"], e["high"]) for e in numbers]
+    assert ticks(metrics) == [label for name in METRICS.values() for label in (name, "ours", "theirs")]
+    levels = drawn["difficulty_comparison"]
+    names = list(told[0]["groups"]["difficulty"])
+    assert names == ["easy", "medium", "hard"]
+    assert dots(levels) == [data["groups"]["difficulty"][name]["f1"]["value"] for name in names for data in told]
+    assert ticks(levels)[::3] == ["easy, n = 20", "medium, n = 20", "hard, n = 20"]
+
+
+def test_one_report_needs_no_names_beside_its_numbers(stored: tuple[Path, Path]) -> None:
+    drawn = charts(Page(read_sources(stored[:1])))
+    assert ticks(drawn["model_comparison"]) == list(METRICS.values())
+
+
+def test_many_reports_are_told_apart_by_name(tmp_path: Path) -> None:
+    """Nine of one random process: more than colours, and some beat others by chance."""
+    for i in range(9):
+        report(f"peer {i}", n=12, seed=i).write(tmp_path / f"{i}.json")
+    page = Page(read_sources(sorted(tmp_path.glob("*.json"))))
+    figure = charts(page)["model_comparison"]
+    assert ticks(figure)[:10] == ["mean F1", *(f"peer {i}" for i in range(9))]
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 1
+    assert figure.get_figwidth() <= WIDTH, "so many rows, not so many columns"
+    tree = parse(page.html())
+    section = next(s for s in tree.iter("section") if s.findtext("h2") == "Comparison")
+    assert "There are 108 comparisons here." in text(section)
+    assert "of 108 about 5." in text(section)
+    summaries = [text(item) for item in section.iter("summary")]
+    assert len(summaries) == 36
+    assert all(re.search(r": (no difference is shown|.* ahead in .*)$", summary) for summary in summaries)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -183,15 +210,18 @@ def test_charts_of_a_report_are_its_numbers(page: Page, stored: tuple[Path, Path
     data = loaded(stored[place])
     drawn = {chart.name.split("-")[-1]: chart.figure for chart in page.report_charts[place]}
     known = {name: row for name, row in data["categories"].items() if row["f1"]["value"] is not None}
-    widths = [patch.get_width() for patch in drawn["categories"].axes[0].patches if isinstance(patch, Rectangle)]
-    assert widths == [row["f1"]["value"] for row in known.values()]
+    assert dots(drawn["categories"]) == [row["f1"]["value"] for row in known.values()]
     assert segments(drawn["categories"], 0) == [(row["f1"]["low"], row["f1"]["high"]) for row in known.values()]
-    ticks = [label.get_text().split() for label in drawn["categories"].axes[0].get_yticklabels()]
-    assert ticks == [[name, str(row["support"])] for name, row in known.items()]
+    assert [tick.split() for tick in ticks(drawn["categories"])] == [[n, str(r["support"])] for n, r in known.items()]
 
     bins = data["reliability"]["all"]["bins"]
-    assert lines(drawn["calibration"])["labels, with n"] == [(b["score"], b["right"]["value"]) for b in bins]
+    assert lines(drawn["calibration"])["scores, with n"] == [(b["score"], b["right"]["value"]) for b in bins]
     assert segments(drawn["calibration"], 1) == [(b["right"]["low"], b["right"]["high"]) for b in bins]
+    told = {row[0]: row for row in rows_of(page.html(), "Expected calibration error of each", place)}
+    assert {name: cells[1] for name, cells in told.items()} == {
+        name: f"{e['value']:.3f} {e['low']:.3f} to {e['high']:.3f}, n = {e['n']}"
+        for name, e in ((name, found["ece"]) for name, found in data["reliability"].items())
+    }
     assert [text.get_text() for text in drawn["calibration"].axes[0].texts] == [str(b["right"]["n"]) for b in bins]
 
     names = list(data["confusion"])
@@ -203,6 +233,9 @@ def test_charts_of_a_report_are_its_numbers(page: Page, stored: tuple[Path, Path
         for said, count in row.items()
         if count
     }
+    assert rows_of(page.html(), "How often one category", place) == [
+        [gold, said, count] for gold in names for said in names if (count := cells.get((gold, said)))
+    ]
     shades = [patch.get_alpha() or 0.0 for patch in drawn["confusion"].axes[0].patches]
     shares = [count / sum(row.values()) for row in data["confusion"].values() for count in row.values() if count]
     assert [shade / max(shades) for shade in shades] == pytest.approx([share / max(shares) for share in shares])
@@ -285,13 +318,14 @@ def test_the_original_logs(published: Path) -> None:
 
 
 def test_a_run_of_the_local_trainer_and_one_that_was_killed(tmp_path: Path) -> None:
-    written = RunFolder(tmp_path / "local", {"epochs": 1})
+    written = RunFolder(tmp_path / "local", {"epochs": 1, "members": 3})
     for step in (20, 40):
         written.log(step=step, epoch=1, train_loss=1 / step)
     with (tmp_path / "local/metrics.jsonl").open("a") as file:
         file.write('{"step": 60, "train_lo')
     page = Page(read_sources([tmp_path / "local"]))
     assert list(charts(page)) == ["sft_loss"]
+    assert "the mean of 3 members" in page.charts[0].caption
     assert lines(charts(page)["sft_loss"]) == {"training": [(20, 1 / 20), (40, 1 / 40)]}
 
 
@@ -300,6 +334,10 @@ def test_a_measurement_that_is_no_number_leaves_a_gap(tmp_path: Path) -> None:
     for step, k3 in enumerate([0.01, math.nan, 0.3], start=1):
         written.log(phase="rl", step=step, reward=0.5, **{"kl/step/k3": k3})
     page = Page(read_sources([tmp_path / "broken"]))
+    with (tmp_path / "broken/metrics.jsonl").open("a") as file:
+        file.write(f'{{"phase": "rl", "step": 4, "reward": {"9" * 400}}}\n')
+    rewards = charts(Page(read_sources([tmp_path / "broken"])))["rl_reward"]
+    assert [math.isnan(y) for _, y in lines(rewards)["rollouts"]] == [False, False, False, True]
     kl = next(chart for chart in page.charts if chart.name == "rl_kl")
     assert [math.isnan(y) for _, y in lines(kl.figure)["k3, step"]] == [False, True, False]
     assert "2 of 3 iterations above 0.2" in kl.caption
@@ -314,7 +352,11 @@ def test_a_measurement_that_is_no_number_leaves_a_gap(tmp_path: Path) -> None:
         ("x.json", b"[1]", r"x\.json: expected a report that `memory-routing benchmark --out` wrote"),
         ("x.json", b'{"summaries": {}}', r"x\.json: expected a report"),
         ("x.json", b'{"router": "r", "summary": {"f1": {"value": "high"}}}', r"x\.json.*expected a number.*summary"),
-        ("run/metrics.jsonl", b'{"step": 1}\n[]\n{"step": 2}\n', r"metrics\.jsonl: line 2: expected a row of metrics"),
+        (
+            "run/metrics.jsonl",
+            b'{"step": 1}\n[]\n{"step": 2}\n',
+            r"metrics\.jsonl: line 2: damaged, expected a JSON object",
+        ),
         ("run/metrics.jsonl", b'{"step": 1}\n{"st\n{"step": 2}\n', r"metrics\.jsonl: line 2"),
         ("run/notes.txt", b"hello", r"run: expected a report.*sft_metrics\.jsonl and rl_metrics\.jsonl.*none of these"),
     ],
@@ -336,6 +378,12 @@ def parse(html: str) -> ElementTree.Element:
 
 def text(element: ElementTree.Element) -> str:
     return " ".join("".join(element.itertext()).split())
+
+
+def rows_of(html: str, caption: str, place: int = 0) -> list[list[str]]:
+    """Rows of a table, by how its caption begins, the head left out."""
+    found = [table for table in parse(html).iter("table") if text(table[0]).startswith(caption)][place]
+    return [[text(cell) for cell in row] for row in found.iterfind(".//tbody/tr")]
 
 
 def articles(html: str) -> list[ElementTree.Element]:
@@ -364,17 +412,23 @@ def test_every_scenario_is_in_the_page(page: Page, stored: tuple[Path, Path]) ->
         # Not by colour alone.
         assert {i for i, turn in enumerate(turns) if re.search("[●◆]", text(turn))} == right
         assert {i for i, turn in enumerate(turns) if re.search("[○◆]", text(turn))} == named
+        scores, labels = row["decision"]["scores"], {*row["gold"], *row["predicted"]}
+        others = sorted((score for name, score in scores.items() if name not in labels), reverse=True)[:3]
+        assert re.findall(r": not said, score ([\d.]+)", said) == [f"{score:.3f}" for score in others]
         for label in row["decision"]["labels"]:
             assert f"{label['category']}: " in said
             assert f"score {label['score']:.3f}" in said
     for place, row in failed:
         article = by_key[str(place), row["id"]]
         assert article.attrib["data-problems"] == "failed"
+        assert article.attrib["data-categories"] == "user.role_context"
+        assert "gold user.role_context" in text(article)
+        assert "in no score · easy · Budgets" in text(article)
         assert row["reason"] in text(article)
 
 
 def test_outcomes_tell_failures_from_wrong_answers(page: Page, stored: tuple[Path, Path]) -> None:
-    rows = {text(row[0]): [text(cell) for cell in row[1:]] for row in parse(page.html()).iter("tr")}
+    rows = {name: cells for name, *cells in rows_of(page.html(), "Headline numbers")}
     for place, data in enumerate(map(loaded, stored)):
         exact = sum(row["exact"] for row in data["results"])
         cells = [rows[name][place] for name in rows if name.startswith("scenarios: ")]
@@ -392,12 +446,21 @@ def test_comparisons_are_what_compare_says(tmp_path: Path, stored: tuple[Path, P
     both = [listing(r, tmp_path / f"{r.router}.json") for r in (first, second)]
     third.write(tmp_path / "c.json")
     more = Page(read_sources([*both, tmp_path / "c.json"]))
-    said = [text(item) for item in parse(more.html()).iterfind(".//section[2]/ul/li")]
-    assert said[:3] == found
+    said = [text(item) for item in parse(more.html()).iterfind(".//section[2]/details/ul/li")]
+    assert said[:3] == compare(attrs.evolve(first, failures=()), attrs.evolve(second, failures=())).sentences()
+    assert "There are" not in page.html(), "of one pair there is nothing to count"
+    assert "There are 3 comparisons here." in more.html()
     assert [s.split(":")[0] for s in said[3:]] == ["Not compared", "Not compared"]
     note = "The reports are not on the same scenarios."
     assert [note in chart.caption for chart in more.comparison_charts] == [True, True]
     assert [note in chart.caption for chart in page.comparison_charts] == [False, False]
+
+
+def test_wins_and_losses_are_told(page: Page) -> None:
+    differences = compare(report("ours", seed=1), report("theirs", seed=2)).differences
+    assert rows_of(page.html(), "Scenarios on which one is ahead") == [
+        [METRICS[key], str(found.wins), str(found.ties), str(found.losses)] for key, found in differences.items()
+    ]
 
 
 def test_beats_is_said_only_where_it_is_proven(tmp_path: Path) -> None:
@@ -524,10 +587,13 @@ def test_a_huge_report(tmp_path: Path) -> None:
 
 
 def command(*arguments: str | Path, seed: int = 0) -> subprocess.CompletedProcess[str]:
-    code = "from memory_routing.cli.report import report; import typer; typer.run(report)"
     env = os.environ | {"PYTHONHASHSEED": str(seed), "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False, env=env
+        [sys.executable, "-m", "memory_routing", "report", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
     )
 
 
@@ -554,6 +620,63 @@ def test_the_command_refuses_what_it_cannot_write(tmp_path: Path, stored: tuple[
     assert "is a folder; name a file" in done.stderr
     assert command(stored[0], "--png", stored[1], "--out", tmp_path / "x.html").returncode == 2
     assert not (tmp_path / "x.html").exists()
+
+
+def test_the_command_never_writes_over_a_source(tmp_path: Path, stored: tuple[Path, Path], run: Path) -> None:
+    victim = tmp_path / "victim.json"
+    victim.write_bytes(stored[0].read_bytes())
+    (tmp_path / "link.json").symlink_to(victim)
+    for arguments in ((victim, "--out", victim), (victim, "--out", tmp_path / "link.json")):
+        done = command(*arguments)
+        assert done.returncode == 2
+        assert "is a source of the page, or lies in one" in done.stderr
+    assert victim.read_bytes() == stored[0].read_bytes()
+    metrics = (run / "metrics.jsonl").read_bytes()
+    assert command(run, "--out", run / "metrics.jsonl").returncode == 2
+    assert command(run, "--out", run / "new" / "page.html").returncode == 2
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    assert not (run / "new").exists()
+
+
+def test_charts_that_cannot_be_written_leave_the_page_as_it_was(tmp_path: Path, stored: tuple[Path, Path]) -> None:
+    (tmp_path / "page.html").write_text("before")
+    (tmp_path / "file").write_text("no folder")
+    assert command(stored[0], "--out", tmp_path / "page.html", "--png", tmp_path / "file" / "charts").returncode == 2
+    assert (tmp_path / "page.html").read_text() == "before"
+
+
+def test_charts_of_an_earlier_call_are_named(tmp_path: Path, stored: tuple[Path, Path], run: Path) -> None:
+    folder = tmp_path / "charts"
+    assert not command(run, "--out", tmp_path / "a.html", "--png", folder).stderr
+    (folder / "logo.png").write_bytes(b"\x89PNG of another maker")
+    done = command(stored[0], "--out", tmp_path / "b.html", "--png", folder)
+    assert done.returncode == 0
+    assert "still has charts of another call: rl_components.png, rl_kl.png, rl_reward.png, sft_loss.png" in done.stderr
+    assert "logo.png" not in done.stderr
+    assert (folder / "sft_loss.png").exists()
+
+
+def test_a_picture_says_what_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = next(chart for chart in Page(read_sources([run])).charts if chart.name == "rl_reward")
+    said: list[str] = []
+    drawing = Figure.savefig
+
+    def savefig(figure: Figure, *arguments: Any, **options: Any) -> None:
+        said.extend(" ".join(text.get_text().split()) for text in figure.texts)
+        drawing(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    picture = chart.png()
+    assert PNG_MARK in picture[:1000]
+    assert said == [chart.title, chart.caption]
+    assert re.search(r"first .*, last .*, best .*, mean of the last 5", said[1])
+    assert not chart.figure.texts, "the page says it beside the figure"
+
+
+def test_a_run_of_another_kind_is_named(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "generated", {}).log(done=1, of=10, admitted=1, refused=0, calls=3, usd=0.1)
+    with pytest.raises(DatasetError, match=r"generated: expected a report.*a run of `generate`"):
+        read_sources([tmp_path / "generated"])
 
 
 def test_a_page_written_twice_is_the_same(stored: tuple[Path, Path], run: Path) -> None:

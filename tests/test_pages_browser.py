@@ -44,7 +44,7 @@ def opened(path: Path, fragment: Mapping[str, str] | None = None, width: int = 1
 
 def visible(dom: str) -> list[str]:
     """Ids of the scenarios that are shown."""
-    found = re.findall(r"<article ([^>]*)>.*?<strong>(.*?)</strong>", dom, flags=re.DOTALL)
+    found = re.findall(r"<article ([^>]*)>.*?<strong[^>]*>(.*?)</strong>", dom, flags=re.DOTALL)
     return [name for attributes, name in found if "hidden" not in attributes]
 
 
@@ -152,6 +152,55 @@ def test_the_page_fits_the_screen(page: tuple[Path, list[Entry]], width: int) ->
     assert inner == width
     assert scrolled <= inner
     assert wide == []
+
+
+def test_the_first_report_and_every_chart_can_be_read_on_a_phone(page: tuple[Path, list[Entry]]) -> None:
+    path, _ = page
+    found, console = driven(
+        path,
+        """
+        document.body.style.maxWidth = "343px";
+        document.body.style.margin = "0";
+        const table = document.querySelector(".table"), seen = table.getBoundingClientRect().right;
+        const rows = [...table.querySelectorAll("tr")];
+        const cut = rows.filter((row) => row.children[1].getBoundingClientRect().right > seen + 1);
+        table.scrollLeft = 1000;
+        const names = rows.filter((row) => row.children[0].getBoundingClientRect().left < 0).length;
+        const points = [...document.querySelectorAll(".plot svg")].map((svg) =>
+            [svg.closest("figure").innerText, svg.getBoundingClientRect().width / svg.viewBox.baseVal.width]);
+        return [cut.map((row) => row.innerText), names, table.scrollLeft, points.filter(([_, size]) => size < 1.05)];
+        """,
+        width=500,
+    )
+    assert not console
+    cut, names, scrolled, small = found
+    assert cut == []
+    assert scrolled > 0, "there is more than fits"
+    assert names == 0, "the names of the rows stay when the table is scrolled"
+    assert small == [], "a letter of 8 points is 8 pixels high at least"
+
+
+def test_what_has_the_focus_is_not_under_the_filter(page: tuple[Path, list[Entry]]) -> None:
+    path, _ = page
+    found, _ = driven(
+        path,
+        """
+        const bar = document.getElementById("filter"), under = [];
+        const items = [...document.querySelectorAll("article summary")];
+        for (const item of items.reverse()) {
+            item.focus();
+            if (item.getBoundingClientRect().top < bar.getBoundingClientRect().bottom) under.push(item.innerText);
+        }
+        return [getComputedStyle(bar).position, items.length, under];
+        """,
+    )
+    assert found == ["sticky", 82, []]
+
+
+@pytest.mark.parametrize("word", ["raw answer", "predicted", "any match", "theirs"])
+def test_words_of_the_page_are_not_searched(page: tuple[Path, list[Entry]], word: str) -> None:
+    dom, _ = opened(page[0], {"text": word})
+    assert visible(dom) == []
 
 
 def test_a_page_of_hostile_texts_runs_nothing_of_theirs(tmp_path: Path) -> None:

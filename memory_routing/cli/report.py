@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from memory_routing.cli.console import emit, fail, say, to_terminal
+from memory_routing.cli.console import emit, fail, say, to_terminal, warn
 
 __all__ = ["report"]
 
@@ -33,11 +33,16 @@ def report(
         fail(f"{out} is a folder; name a file for the page")
     if png is not None and png.exists() and not png.is_dir():
         fail(f"{png} is a file; name a folder for the charts")
-    from memory_routing.pages import Page, read_sources
+    for source in sources:
+        if out.resolve() == source.resolve() or (source.is_dir() and out.resolve().is_relative_to(source.resolve())):
+            fail(f"{out} is a source of the page, or lies in one: name another file")
+    from memory_routing.pages import Page, read_sources, stale_charts
 
     page = Page(read_sources(sources))
     page.write(out, png)
     charts = [chart.name for chart in page.charts]
+    if png is not None and (stale := stale_charts(png, charts)):
+        warn(f"{png} still has charts of another call: {', '.join(stale)}; delete what you do not need")
     if to_terminal():
         say(f"{out}: {len(charts)} charts" + ("" if png is None else f", also in {png}"))
     else:

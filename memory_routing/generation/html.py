@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
-from unicodedata import east_asian_width
 
 import attrs
-import matplotlib as mpl
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from memory_routing.drawing import COLOURS, INK, SOFT, WIDTH, cells, short, style, svg_of
+
 __all__ = ["page"]
 
-_COLOURS: Final = {"#010101": "currentColor", "#020202": "var(--first)", "#030303": "var(--second)"}
-"""What a plot is drawn with, and what stands in the page for it, where it follows light and dark."""
-_INK, _FIRST, _SECOND = _COLOURS
-_WIDTH: Final = 4.4  # Inches: narrow, so that a phone need not shrink the text much.
-_LONGEST: Final = 30  # Letters of a label in a plot. The table has it whole.
+_FIRST, _SECOND = SOFT, COLOURS[0]
+_VARIABLES: Final = {INK: "currentColor", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+"""What stands in the page for a colour, where it follows light and dark."""
 
 
 @attrs.frozen
@@ -40,13 +36,7 @@ def page(report: Mapping[str, Any]) -> str:
     template = files("memory_routing.generation").joinpath("report.html.jinja").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(number=_number, percent=_percent, interval=_interval)
-    # Not with the settings of whoever runs it, which would change the bytes. The font that measures the labels
-    # lacks most scripts and warns of it; a browser does not lack them.
-    with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        mpl.rcdefaults()
-        mpl.rc("svg", fonttype="none", hashsalt="memory_routing")
-        mpl.rcParams.update({"text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9})
+    with style():
         sections = _sections(report)
     return environment.from_string(template).render(report=report, sections=sections)
 
@@ -97,10 +87,10 @@ def _plot(name: str, rows: Mapping[str, Any], *, percent: bool = False, range_to
     """SVG of a bar for each number; with `range_top`, of rows of low, value and high, a point in a range."""
     if not (numbers := [number for row in rows.values() for number in row if number]):
         return ""
-    labels, series = [_short(label) for label in rows], 1 if range_top else max(map(len, rows.values()))
-    height, left = 0.35 + len(rows) * (0.1 + 0.14 * series), 0.15 + 0.07 * max(map(_cells, labels))
-    figure = Figure(figsize=(_WIDTH, height), facecolor="none")
-    axes = figure.add_axes((left / _WIDTH, 0.25 / height, 1 - (left + 0.25) / _WIDTH, 1 - 0.3 / height))
+    labels, series = [short(label) for label in rows], 1 if range_top else max(map(len, rows.values()))
+    height, left = 0.35 + len(rows) * (0.1 + 0.14 * series), 0.15 + 0.07 * max(map(cells, labels))
+    figure = Figure(figsize=(WIDTH, height), facecolor="none")
+    axes = figure.add_axes((left / WIDTH, 0.25 / height, 1 - (left + 0.25) / WIDTH, 1 - 0.3 / height))
     axes.set(facecolor="none", axisbelow=True, ylim=(len(rows) - 0.5, -0.5))
     for y, row in enumerate(rows.values()):
         if range_top and None not in row:
@@ -114,26 +104,12 @@ def _plot(name: str, rows: Mapping[str, Any], *, percent: bool = False, range_to
     axes.set_yticks(range(len(rows)), labels)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=not percent))
     axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:g}%" if percent else f"{x:,.0f}")
-    axes.grid(axis="x", color=_INK, alpha=0.2)
-    axes.tick_params(length=0, labelcolor=_INK)
+    axes.grid(axis="x", color=INK, alpha=0.2)
+    axes.tick_params(length=0, labelcolor=INK)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.spines.left.set_color(_INK)
-    figure.savefig(file := io.StringIO(), format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = re.sub("|".join(_COLOURS), lambda found: _COLOURS[found[0]], file.getvalue().partition("<svg")[2])
+    axes.spines.left.set_color(INK)
     # Several plots stand in one page, where an id may stand once.
-    prefix = re.sub(r"\W+", "-", name).lower()
-    return "<svg" + re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-
-
-def _cells(text: str) -> int:
-    return sum(2 if east_asian_width(letter) in "FW" else 1 for letter in text)
-
-
-def _short(text: str) -> str:
-    short = " ".join(text.split())[: _LONGEST + 1]
-    while _cells(short) > _LONGEST:
-        short = short[:-2] + "…"
-    return short
+    return svg_of(figure, re.sub(r"\W+", "-", name).lower(), _VARIABLES)
 
 
 def _number(number: float | None) -> str:

@@ -8,8 +8,8 @@ try:
 except ImportError as error:
     raise MissingExtraError("memory_routing.pages", error.name or "a package", "report") from None
 
-from memory_routing.pages.page import Page
+from memory_routing.pages.page import Page, stale_charts
 from memory_routing.pages.sources import Run, Sources, read_sources
-from memory_routing.pages.stored import StoredReport
+from memory_routing.stored import StoredReport
 
-__all__ = ["Page", "Run", "Sources", "StoredReport", "read_sources"]
+__all__ = ["Page", "Run", "Sources", "StoredReport", "read_sources", "stale_charts"]

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+import attrs
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from memory_routing.pages.drawing import COLOURS, INK, SOFT, Chart, axes_of, clean, short
-from memory_routing.pages.stored import Number, StoredReport
+from memory_routing.drawing import COLOURS, INK, SOFT, WIDTH, Chart, axes_of, clean, short
+from memory_routing.stored import NAMES, Number, StoredReport
 
 __all__ = ["METRICS", "comparison_charts", "report_charts"]
 
 METRICS: Final = {
-    "f1": "mean F1",
-    "exact": "exact match",
-    "any_match": "any match",
-    "precision": "precision",
-    "recall": "recall",
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
+    name: NAMES[name] for name in ("f1", "exact", "any_match", "precision", "recall", "macro_f1", "micro_f1")
 }
 """What reports are compared in, with names for people."""
-_HEIGHT: Final = 3.0
-_WIDTH: Final = 4.8
-_DARKEST: Final = 0.65
+_DARKEST: Final = 0.5
 """Share of the colour in the fullest cell, so that a number can still be read on it."""
+_FOOT: Final = 0.08
+_MANY: Final = 30
+"""Rows of a chart of which a screen does not show both ends."""
 
 
 def comparison_charts(reports: Sequence[StoredReport]) -> Iterator[Chart]:
     """All reports in one chart, by metric and by difficulty; call it in `style()`."""
-    names = [r.name for r in reports]
     note = "" if len({r.scenarios for r in reports}) < 2 else " The reports are not on the same scenarios."
     metrics = {METRICS[key]: {r.name: r.summary[key] for r in reports if key in r.summary} for key in METRICS}
-    if chart := _grouped("model_comparison", "Reports by metric", metrics, names, note):
+    sizes = _sizes(e for row in metrics.values() for e in row.values())
+    if chart := _compared("model_comparison", "Reports by metric", metrics, "score", f"; {sizes}.{note}"):
         yield chart
     found = list(dict.fromkeys(name for r in reports for name in r.groups.get("difficulty", {})))
     levels = {
         name: {r.name: r.groups["difficulty"][name].f1 for r in reports if name in r.groups.get("difficulty", {})}
         for name in found
     }
-    if chart := _grouped("difficulty_comparison", "Mean F1 by difficulty", levels, names, note):
+    named = {f"{name}, {_sizes(row.values())}": row for name, row in levels.items()}
+    if chart := _compared("difficulty_comparison", "Mean F1 by difficulty", named, "mean F1", f".{note}"):
         yield chart
 
 
@@ -54,76 +52,98 @@ def report_charts(report: StoredReport, prefix: str = "") -> Iterator[Chart]:
         yield _confusion(report, prefix)
 
 
-def _grouped(
-    name: str, title: str, groups: Mapping[str, Mapping[str, Number]], reports: Sequence[str], note: str
+def _sizes(estimates: Iterable[Number]) -> str:
+    sizes = sorted({e.n for e in estimates if e.value is not None}) or [0]
+    return f"n = {sizes[0]}" if len(sizes) == 1 else f"n = {sizes[0]} to {sizes[-1]}"
+
+
+def _compared(
+    name: str, title: str, groups: Mapping[str, Mapping[str, Number]], across: str, note: str
 ) -> Chart | None:
-    """A group for each name, in it a bar for each report, with its interval."""
-    groups = {group: row for group, row in groups.items() if any(e.value is not None for e in row.values())}
-    if not groups:
+    """Under each group a row for each report, or the group's own where there is one report."""
+    reports = list(dict.fromkeys(report for row in groups.values() for report in row))
+    # Where there are more reports than colours, a colour would stand for two.
+    colours = COLOURS if len(reports) <= len(COLOURS) else COLOURS[:1]
+    rows: list[_Row] = []
+    for group, estimates in groups.items():
+        known = {report: e for report, e in estimates.items() if e.value is not None}
+        if known and len(reports) > 1:
+            rows.append(_Row(short(group)))
+        for report, estimate in known.items():
+            label = short(report) if len(reports) > 1 else short(group)
+            rows.append(_Row(label, estimate, colours[reports.index(report) % len(colours)]))
+    if not rows:
         return None
-    figure, axes = axes_of(max(_WIDTH, 0.5 + 0.3 * len(groups) * len(reports)), _HEIGHT)
-    thickness = 0.8 / len(reports)
-    for i, report in enumerate(reports):
-        places = [place for place, row in enumerate(groups.values()) if report in row]
-        bars = [row[report] for row in groups.values() if report in row]
-        at = [place + thickness * (i + 0.5) - 0.4 for place in places]
-        known = [(x, e.value) for x, e in zip(at, bars, strict=True) if e.value is not None]
-        colour = COLOURS[i % len(COLOURS)]
-        axes.bar([x for x, _ in known], [y for _, y in known], thickness * 0.9, color=colour, label=short(report))
-        _intervals(axes.vlines, at, bars)
-    axes.set_xticks(range(len(groups)), [short(group) for group in groups])
-    if len(groups) > 4:
-        axes.tick_params(axis="x", rotation=30)
-    axes.tick_params(axis="x", length=0)
-    axes.set(ylim=(0, 1))
-    axes.grid(axis="y")
-    # Over the axes, where no bar is.
-    figure.legend(loc="outside upper left", ncols=min(len(reports), 2))
-    sizes = sorted({e.n for row in groups.values() for e in row.values() if e.value is not None})
-    n = f"n = {sizes[0]}" if len(sizes) == 1 else f"n from {sizes[0]} to {sizes[-1]}"
-    caption = f"The lines are 95 % intervals; {n}.{note}"
-    return Chart(name, title, caption, figure, wide=len(groups) * len(reports) > 16)
+    return Chart(name, title, f"The lines are 95 % intervals{note}", _points(rows, across))
 
 
-def _intervals(lines: Callable[..., object], at: Sequence[float], estimates: Sequence[Number]) -> None:
+@attrs.frozen
+class _Row:
+    """A number beside its name, or a heading."""
+
+    label: str
+    number: Number | None = None
+    colour: str = COLOURS[0]
+
+
+def _points(rows: Sequence[_Row], across: str) -> Figure:
+    """A row for each number: a point on its interval."""
+    figure, axes = axes_of(WIDTH, 0.5 + 0.2 * len(rows))
+    for y, row in enumerate(rows):
+        if row.number is not None:
+            _intervals(axes.hlines, [y], [row.number], row.colour)
+            axes.plot([row.number.value or 0.0], [y], "o", color=row.colour, markersize=5, clip_on=False)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_fontweight("bold" if row.number is None else "normal")
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labeltop=len(rows) > _MANY)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel=across)
+    axes.grid(axis="x")
+    return figure
+
+
+def _intervals(
+    lines: Callable[..., object], at: Sequence[float], estimates: Sequence[Number], colour: str = INK
+) -> None:
     known = [(x, e.low, e.high) for x, e in zip(at, estimates, strict=True) if e.low is not None and e.high is not None]
     # Not as error bars, which cannot show an interval that leaves its value out, as a bootstrap's may.
-    lines([x for x, _, _ in known], [low for _, low, _ in known], [high for _, _, high in known], color=INK, lw=1)
+    lines([x for x, _, _ in known], [low for _, low, _ in known], [high for _, _, high in known], color=colour, lw=1.5)
 
 
 def _categories(report: StoredReport, prefix: str) -> Chart:
-    rows = [(name, row) for name, row in report.categories.items() if row.f1.value is not None]
-    figure, axes = axes_of(_WIDTH, 0.5 + 0.24 * len(rows))
-    places = list(range(len(rows)))
-    axes.barh(places, [row.f1.value or 0.0 for _, row in rows], 0.7, color=COLOURS[0])
-    _intervals(axes.hlines, places, [row.f1 for _, row in rows])
-    axes.set_yticks(places, [f"{short(name)}  {row.support}" for name, row in rows])
-    axes.tick_params(axis="y", length=0)
-    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="F1")
-    axes.grid(axis="x")
-    caption = "Beside each category its support, how often it is right; the lines are 95 % intervals."
-    return Chart(f"{prefix}categories", f"{report.name}: F1 by category", caption, figure)
+    rows = [
+        _Row(f"{short(name)}  {row.support}", row.f1)
+        for name, row in report.categories.items()
+        if row.f1.value is not None
+    ]
+    caption = "Beside each category in how many scenarios it is a gold label; the lines are 95 % intervals."
+    return Chart(f"{prefix}categories", f"{report.name}: F1 by category", caption, _points(rows, "F1"))
 
 
 def _calibration(report: StoredReport, prefix: str) -> Chart:
     found = report.reliability["all"]
-    figure, axes = axes_of(_WIDTH, _WIDTH)
+    figure, axes = axes_of(WIDTH, WIDTH)
     axes.plot([0, 1], [0, 1], color=SOFT, linestyle="--", linewidth=1, label="perfectly calibrated")
     at = [point.score for point in found.bins]
     _intervals(axes.vlines, at, [point.right for point in found.bins])
     # Every bin has scores, so that its share has a value.
     shares = [point.right.value or 0.0 for point in found.bins]
-    axes.plot(at, shares, "o-", color=COLOURS[0], markersize=4, linewidth=1, label="labels, with n")
+    axes.plot(at, shares, "o-", color=COLOURS[0], markersize=4, linewidth=1, clip_on=False, label="scores, with n")
     for point, share in zip(found.bins, shares, strict=True):
+        # Not below a point at the foot, where the axis has its numbers.
+        offset = (4, -10 if share > _FOOT else 4)
         axes.annotate(
-            f"{point.right.n}", (point.score, share), (4, -9), textcoords="offset points", fontsize=7, color=SOFT
+            f"{point.right.n}", (point.score, share), offset, textcoords="offset points", fontsize=8, color=SOFT
         )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean score", ylabel="share that was right", aspect="equal")
     axes.grid(visible=True)
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    count = sum(point.right.n for point in found.bins)
     caption = (
         f"Expected calibration error over all categories: {found.ece} ({found.ece.interval}, n = {found.ece.n} "
-        "conversations). The lines are 95 % intervals."
+        f"conversations). A conversation has a score for each category: beside each point stands how many of the "
+        f"{count} scores it is the mean of. The lines are 95 % intervals."
     )
     return Chart(f"{prefix}calibration", f"{report.name}: calibration", caption, figure)
 
@@ -157,4 +177,4 @@ def _confusion(report: StoredReport, prefix: str) -> Chart:
         "the labels that were said wrongly, or counts as said none; a wrong label where nothing was missed stands in "
         "the row of none. The shade is the share of the row."
     )
-    return Chart(f"{prefix}confusion", f"{report.name}: confusion between categories", caption, figure, wide=True)
+    return Chart(f"{prefix}confusion", f"{report.name}: confusion between categories", caption, figure)

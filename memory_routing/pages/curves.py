@@ -9,14 +9,14 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from memory_routing.pages.drawing import COLOURS, INK, SOFT, Chart, axes_of, short
+from memory_routing.drawing import COLOURS, INK, SOFT, WIDTH, Chart, axes_of, short
 from memory_routing.pages.sources import Curve, Run
 
 __all__ = ["run_charts"]
 
 _LAST: Final = 5
 """Iterations that the mean at the end is over."""
-_SIZE: Final = (4.8, 3.0)
+_SIZE: Final = (WIDTH, 3.0)
 _STRETCH: Final = 5
 """How many times the critical line a divergence may be until its axis becomes logarithmic."""
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -44,6 +44,8 @@ def _loss(run: Run, prefix: str) -> Chart:
         axes.plot(*_columns(run.validation_loss), "o", color=COLOURS[1], markersize=4, label="validation")
         step, best = _best(run.validation_loss, -1)
         said.append(f"Validation loss: {_ends(run.validation_loss)}, lowest {best:.3f} at step {step:g}.")
+    if run.members > 1:
+        said.append(f"The model is the mean of {run.members} members, each trained anew after the one before.")
     _finish(axes, "step", "loss")
     return Chart(f"{prefix}sft_loss", f"{run.name}: loss of supervised training", " ".join(said), figure)
 
@@ -83,7 +85,8 @@ def _divergence(run: Run, prefix: str) -> Chart:
     _lines(axes, run.divergences)
     _finish(axes, "iteration", "nats a token", legend=False)
     # Over the axes, where it hides nothing.
-    figure.legend(loc="outside upper left", ncols=2)
+    # Above the curves, and not the figure's own, which a picture with a title would move.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     said = []
     if any(abs(y) > _STRETCH * watch.critical for curve in run.divergences.values() for _, y in curve):
         # Else the lines of the watch would lie on the axis.

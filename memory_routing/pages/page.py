@@ -8,31 +8,25 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.resources import files
-from itertools import combinations
 from pathlib import Path
 from typing import Final
 
 import attrs
 from jinja2 import Environment, StrictUndefined
 
-from memory_routing.comparison import compare_scored
+from memory_routing.drawing import PNG_MARK, Chart, clean, style
 from memory_routing.files import write_whole
 from memory_routing.pages.charts import METRICS, comparison_charts, report_charts
 from memory_routing.pages.curves import run_charts
-from memory_routing.pages.drawing import Chart, clean, style
+from memory_routing.pages.pairs import chance, pairs
 from memory_routing.pages.scenarios import WENT_WRONG, entries
 from memory_routing.pages.sources import Sources
-from memory_routing.pages.stored import Number, StoredReport
+from memory_routing.stored import NAMES, Number, StoredReport
 
-__all__ = ["Page"]
+__all__ = ["Page", "stale_charts"]
 
-_NAMES: Final = METRICS | {
-    "evidence_f1": "F1 of the evidence turns",
-    "evidence_precision": "precision of the evidence turns",
-    "evidence_recall": "recall of the evidence turns",
-    "scope": "right scope",
-    "horizon": "right horizon",
-}
+_HEAD: Final = 1000
+"""Bytes that a PNG file has its notes in."""
 _QUANTILES: Final = {"p50": "median", "p95": "95th percentile", "p99": "99th percentile"}
 
 
@@ -74,11 +68,14 @@ class Page:
         environment.filters.update(figure=_figure)
         script = folder.joinpath("report.js").read_text("utf-8")
         reports = self.sources.reports
+        found = pairs(reports)
         text = environment.from_string(folder.joinpath("report.html.jinja").read_text("utf-8")).render(
             page=self,
             reports=reports,
             headline=list(_headline(reports)),
-            comparisons=list(_comparisons(reports)),
+            pairs=found,
+            chance=chance(found),
+            metrics=METRICS,
             went_wrong=WENT_WRONG,
             categories=_categories(reports),
             entries=[entry for i, report in enumerate(reports) for entry in entries(report, i)],
@@ -89,13 +86,19 @@ class Page:
         return clean(text)
 
     def write(self, path: str | Path, png: str | Path | None = None) -> list[Path]:
-        """Write the page, and a PNG file of each chart to a folder; returns what was written."""
-        content = {Path(path): self.html().encode()}
-        if png is not None:
-            content |= {Path(png) / f"{chart.name}.png": chart.png() for chart in self.charts}
+        """Write the page, and before it a PNG file of each chart to a folder; returns what was written."""
+        content = {} if png is None else {Path(png) / f"{chart.name}.png": chart.png() for chart in self.charts}
+        # Last, so that a folder that cannot be written leaves an earlier page as it was.
+        content[Path(path)] = self.html().encode()
         for name, data in content.items():
             write_whole(name, data)
         return list(content)
+
+
+def stale_charts(folder: str | Path, names: Sequence[str]) -> list[str]:
+    """Files of a folder that hold charts of pages, but none of these names."""
+    others = (path for path in sorted(Path(folder).glob("*.png")) if path.stem not in names)
+    return [path.name for path in others if PNG_MARK in path.read_bytes()[:_HEAD]]
 
 
 def _prefix(place: int, name: str, of: Sequence[object]) -> str:
@@ -120,7 +123,7 @@ class _Row:
 
 def _headline(reports: Sequence[StoredReport]) -> Iterator[_Row]:
     for key in dict.fromkeys(key for report in reports for key in report.summary):
-        yield _Row(_NAMES.get(key, key.replace("_", " ")), tuple(report.summary.get(key) for report in reports))
+        yield _Row(NAMES.get(key, key.replace("_", " ")), tuple(report.summary.get(key) for report in reports))
     for kind, name in (("rewards", "mean reward"), ("label_counts", "labels of a scenario")):
         for key in dict.fromkeys(key for report in reports for key in getattr(report, kind)):
             yield _Row(f"{name}, {key}", tuple(getattr(report, kind).get(key) for report in reports))
@@ -128,21 +131,6 @@ def _headline(reports: Sequence[StoredReport]) -> Iterator[_Row]:
         for key, name in _QUANTILES.items():
             cells = tuple(None if report.timing is None else getattr(report.timing, key) for report in reports)
             yield _Row(f"one decision, {name}", cells, milliseconds=True)
-
-
-def _comparisons(reports: Sequence[StoredReport]) -> Iterator[tuple[str, list[str]]]:
-    """What can be said of each pair, under a title."""
-    for first, second in combinations(reports, 2):
-        title = f"{first.name} and {second.name}"
-        if not first.results or not second.results:
-            yield title, ["Not compared: a file has no results of single scenarios."]
-            continue
-        try:
-            # The scores of the files, not computed again.
-            a, b = ([(result.hash, result) for result in report.results or ()] for report in (first, second))
-            yield title, compare_scored((first.name, second.name), a, b).sentences()
-        except ValueError as error:
-            yield title, [f"Not compared: {error}."]
 
 
 def _categories(reports: Sequence[StoredReport]) -> list[str]:

@@ -9,7 +9,10 @@
   const texts = new Map();
   const plain = (text) => text.toLowerCase().replace(/\s+/g, " ").trim();
   const textOf = (item) => {
-    if (!texts.has(item)) texts.set(item, plain(item.textContent));
+    // What the scenario says, not the words of the page around it.
+    if (!texts.has(item)) {
+      texts.set(item, plain([...item.querySelectorAll("summary strong, .text")].map((e) => e.textContent).join(" ")));
+    }
     return texts.get(item);
   };
   const has = (item, name, value) => value === "" || item.dataset[name].split(" ").includes(value);

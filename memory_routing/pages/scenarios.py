@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from memory_routing.pages.stored import Failed, Result, StoredReport
+from memory_routing.stored import Failed, Result, StoredReport
 from memory_routing.taxonomy import NONE
 
 __all__ = ["WENT_WRONG", "Entry", "LabelLine", "TurnLine", "entries", "went_wrong"]
@@ -23,15 +23,17 @@ WENT_WRONG: Final[Mapping[str, str]] = {
     "failed": "no decision",
 }
 """What can go wrong, by the name that the filter has for it."""
+_NEXT: Final = 3
+"""Scores that are shown of categories that are neither right nor said, the highest first."""
 
 
 @attrs.frozen
 class LabelLine:
-    """A category that was right, was said, or both."""
+    """A category that was right, was said, or both; or one of those that came next."""
 
     category: str
     said: str
-    """`right`, `missed` or `extra`."""
+    """`right`, `missed`, `extra` or `not said`."""
     score: float | None
 
 
@@ -113,10 +115,12 @@ def _entry(result: Result, place: int) -> Entry:
     named = {label.category: label.score for label in result.decision.labels}
     scores = result.decision.scores or {}
     said_of = {(True, True): "right", (True, False): "missed", (False, True): "extra"}
-    lines = (
+    lines = [
         LabelLine(name, said_of[name in result.gold, name in result.predicted], scores.get(name, named.get(name)))
         for name in names
-    )
+    ]
+    others = sorted((name for name in scores if name not in names), key=lambda name: -scores[name])
+    lines += [LabelLine(name, "not said", scores[name]) for name in others[:_NEXT]]
     return Entry(
         report=place,
         id=result.id,
@@ -159,8 +163,19 @@ def _by_turn(evidence: Mapping[str, Sequence[int]]) -> dict[int, list[str]]:
 
 
 def _failed(failed: Failed, place: int) -> Entry:
-    turns = tuple(TurnLine(i, turn.role, turn.content, (), (), ()) for i, turn in enumerate(failed.conversation))
-    nothing: tuple[str, ...] = ()
     return Entry(
-        place, failed.id, ("failed",), nothing, nothing, (), (), None, False, False, (), turns, failed.reason, None
+        report=place,
+        id=failed.id,
+        problems=("failed",),
+        gold=next(iter(failed.accepted), ()),
+        predicted=(),
+        other=failed.accepted[1:],
+        facts=tuple(fact for fact in (failed.difficulty, failed.domain) if fact),
+        f1=None,
+        exact=False,
+        any_match=False,
+        labels=(),
+        turns=tuple(TurnLine(i, turn.role, turn.content, (), (), ()) for i, turn in enumerate(failed.conversation)),
+        reason=failed.reason,
+        raw=None,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,8 +12,9 @@ import attrs
 
 from memory_routing.errors import DatasetError
 from memory_routing.files import parse_json, read_bytes
-from memory_routing.pages.stored import StoredReport, read_report
-from memory_routing.runs import CONFIG, METRICS
+from memory_routing.reward import RewardFn
+from memory_routing.runs import CONFIG, METRICS, read_rows
+from memory_routing.stored import StoredReport, read_report
 from memory_routing.watch import PAIRS, Watch
 
 __all__ = ["Curve", "Run", "Sources", "read_sources"]
@@ -45,8 +45,10 @@ class Run:
     components: Mapping[str, Curve] = attrs.field(factory=dict)
     divergences: Mapping[str, Curve] = attrs.field(factory=dict)
     watch: Watch = attrs.field(factory=Watch)
+    members: int = 1
+    """Models that were trained one after another, each from the beginning."""
     note: str = ""
-    """What a reader has to know of the numbers."""
+    """What a reader has to know of the components."""
 
 
 @attrs.frozen
@@ -108,9 +110,12 @@ def _run(folder: Path) -> Run:
 
 def _own(folder: Path, name: str) -> Run:
     """A run of this library's trainers."""
-    rows = _rows(folder / METRICS)
+    rows = read_rows(folder)
+    if rows and not any("step" in row for row in rows):
+        kind = "`generate`, which writes a page of its own: report.html" if "admitted" in rows[0] else "another kind"
+        raise DatasetError(f"{folder}: {_EXPECTED}; this is a run of {kind}")
     phases = {phase: [row for row in rows if row.get("phase", "sft") == phase] for phase in ("sft", "rl")}
-    sft, rl = phases["sft"], phases["rl"]
+    sft, rl, config = phases["sft"], phases["rl"], _config(folder / CONFIG)
     parts = list(dict.fromkeys(key for row in rl for key in row if key.startswith("reward/")))
     return Run(
         name,
@@ -121,13 +126,15 @@ def _own(folder: Path, name: str) -> Run:
         validation_reward=_curve(rl, "validation/reward"),
         components=_known({part.removeprefix("reward/"): _curve(rl, part) for part in parts}),
         divergences=_known({f"k3, {pair}": _curve(rl, f"kl/{pair}/k3") for pair in PAIRS}),
-        watch=_watch(folder / CONFIG),
+        watch=_watch(config),
+        members=members if isinstance(members := config.get("members"), int) else 1,
+        note=f"A malformed answer counts as 0 in every component and as {_penalty(config):g} in the reward.",
     )
 
 
 def _original(folder: Path, name: str) -> Run:
     """The original project's logs; its watch had the limits that are ours by default."""
-    sft, rl = (_rows(folder / log) if (folder / log).exists() else [] for log in _LOGS.values())
+    sft, rl = (read_rows(folder, log) for log in _LOGS.values())
     return Run(
         name,
         loss=_curve(sft, "train_loss"),
@@ -140,27 +147,10 @@ def _original(folder: Path, name: str) -> Run:
     )
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file; a last line that a kill cut short is left out."""
-    lines = [(number, line) for number, line in enumerate(path.read_bytes().splitlines(), start=1) if line.strip()]
-    rows: list[dict[str, Any]] = []
-    for place, (number, line) in enumerate(lines, start=1):
-        try:
-            # Unlike other files of ours, metrics may hold NaN: of a run that went wrong.
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            if place == len(lines):
-                break
-            row = None
-        if not isinstance(row, dict):
-            raise DatasetError(f"{path}: line {number}: expected a row of metrics, a JSON object")
-        rows.append(row)
-    return rows
-
-
 def _curve(rows: Iterable[Mapping[str, Any]], key: str, step: str = "step") -> Curve:
     pairs = [(_number(row.get(step)), _number(row.get(key))) for row in rows]
-    return tuple((x, y if math.isfinite(y) else math.nan) for x, y in pairs if x is not None and y is not None)
+    known = ((x, y) for x, y in pairs if x is not None and y is not None and math.isfinite(x))
+    return tuple((x, y if math.isfinite(y) else math.nan) for x, y in known)
 
 
 def _number(value: Any) -> float | None:
@@ -171,15 +161,23 @@ def _known(curves: Mapping[str, Curve]) -> dict[str, Curve]:
     return {name: curve for name, curve in curves.items() if curve}
 
 
-def _watch(config: Path) -> Watch:
-    """The limits that the run was told, or the usual ones."""
-    if not config.exists():
-        return Watch()
+def _config(path: Path) -> Mapping[str, Any]:
+    """What the run was told; nothing where it was not written down."""
     try:
-        told = parse_json(config.read_bytes())
-        limits = told["rl"]["watch"]
-        return Watch(warning=limits["warning"], critical=limits["critical"])
-    except (KeyError, TypeError):
-        return Watch()  # A run without reinforcement learning.
+        told = parse_json(path.read_bytes()) if path.exists() else {}
     except ValueError as error:
-        raise DatasetError(f"{config}: expected the configuration of a run; {error}") from None
+        raise DatasetError(f"{path}: expected the configuration of a run; {error}") from None
+    return told if isinstance(told, Mapping) else {}
+
+
+def _penalty(config: Mapping[str, Any]) -> float:
+    reward = config.get("reward")
+    told = _number(reward.get("malformed")) if isinstance(reward, Mapping) else None
+    return RewardFn.malformed if told is None else told
+
+
+def _watch(config: Mapping[str, Any]) -> Watch:
+    try:
+        return Watch.of_run(config)
+    except ValueError as error:
+        raise DatasetError(f"the watch of a run's configuration cannot be: {error}") from None

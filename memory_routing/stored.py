@@ -14,6 +14,7 @@ from memory_routing.leakage import Leakage
 from memory_routing.wire import strict_converter, structure
 
 __all__ = [
+    "NAMES",
     "Bin",
     "CategoryRow",
     "GroupRow",
@@ -24,6 +25,23 @@ __all__ = [
     "StoredReport",
     "read_report",
 ]
+
+
+NAMES: Final[Mapping[str, str]] = {
+    "f1": "mean F1",
+    "exact": "exact match",
+    "any_match": "any match",
+    "precision": "mean precision",
+    "recall": "mean recall",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "evidence_f1": "F1 of the evidence turns",
+    "evidence_precision": "precision of the evidence turns",
+    "evidence_recall": "recall of the evidence turns",
+    "scope": "right scope",
+    "horizon": "right horizon",
+}
+"""The headline numbers, with names for people."""
 
 
 @attrs.frozen
@@ -39,6 +57,14 @@ class Number:
     def interval(self) -> str:
         """The 95 % interval in words."""
         return "–" if self.low is None or self.high is None else f"{self.low:.3f} to {self.high:.3f}"
+
+    @property
+    def milliseconds(self) -> str:
+        """A time with its interval, three digits of it."""
+        if self.value is None or self.low is None or self.high is None:
+            return "–"
+        value, low, high = (f"{1000 * bound:#.3g}".rstrip(".") for bound in (self.value, self.low, self.high))
+        return f"{value} ms ({low} to {high})"
 
     def __str__(self) -> str:
         return "–" if self.value is None else f"{self.value:.3f}"
@@ -79,6 +105,8 @@ class Reliability:
 
     ece: Number
     bins: tuple[Bin, ...]
+    scores: int = 0
+    """How many there are; 0 where the file does not say."""
 
 
 @attrs.frozen
@@ -89,6 +117,8 @@ class Timing:
     p95: Number
     p99: Number
     per_second: float
+    batch: int = 0
+    """Conversations of the batch that `per_second` is of; 0 where that is not known."""
 
 
 @attrs.frozen
@@ -97,6 +127,10 @@ class Turn:
 
     role: str
     content: str
+
+
+def _hash(turns: tuple[Turn, ...]) -> str:
+    return Conversation.of([attrs.asdict(turn) for turn in turns]).hash
 
 
 @attrs.frozen
@@ -138,7 +172,7 @@ class Result:
     @property
     def hash(self) -> str:
         """The conversation's identity."""
-        return Conversation.of([attrs.asdict(turn) for turn in self.conversation]).hash
+        return _hash(self.conversation)
 
 
 @attrs.frozen
@@ -150,9 +184,15 @@ class Leaks:
     exact: tuple[Any, ...] = ()
     near: tuple[Any, ...] = ()
     groups: tuple[str, ...] = ()
+    data: str = ""
+
+    @property
+    def clean(self) -> bool:
+        """Whether they have nothing in common."""
+        return not (self.exact or self.near or self.groups)
 
     def __str__(self) -> str:
-        return str(Leakage(self.train, self.scenarios, self.exact, self.near, self.groups))
+        return str(Leakage(self.train, self.scenarios, self.exact, self.near, self.groups, self.data))
 
 
 @attrs.frozen
@@ -162,6 +202,18 @@ class Failed:
     id: str
     reason: str
     conversation: tuple[Turn, ...] = ()
+    accepted: tuple[tuple[str, ...], ...] = ()
+    difficulty: str | None = None
+    domain: str | None = None
+
+
+@attrs.frozen
+class TaxonomyName:
+    """Which taxonomy the labels are of."""
+
+    name: str
+    version: str
+    hash: str
 
 
 @attrs.frozen
@@ -190,12 +242,20 @@ class StoredReport:
     failures: tuple[Failed, ...] = ()
     timing: Timing | None = None
     leakage: Leaks | None = None
+    taxonomy: TaxonomyName | None = None
+    model: str | None = None
+    malformed: int = 0
     name: str = ""
 
     @cached_property
     def scenarios(self) -> frozenset[str]:
         """The conversations' identities."""
         return frozenset(result.hash for result in self.results or ())
+
+    @cached_property
+    def failed(self) -> frozenset[str]:
+        """Identities of the conversations without a decision, where the file has them."""
+        return frozenset(_hash(failure.conversation) for failure in self.failures if failure.conversation)
 
     @cached_property
     def outcomes(self) -> Outcomes | None:
@@ -208,15 +268,24 @@ class StoredReport:
 
 
 _CONVERTER: Final = strict_converter(forbid_extra_keys=False)
+PARTS: Final = frozenset(
+    ("router", "model", "taxonomy", "scenarios", "summary", "categories", "groups", "label_counts", "rewards")
+) | {"reliability", "confusion", "malformed", "failures", "leakage", "timing", "results"}
+"""What `Report.to_dict` writes."""
 _SHOWN: Final = 300
 """Letters of what is wrong that an error message repeats."""
 
 
-def read_report(data: Any, path: str) -> StoredReport:
-    """The report in the value of a JSON file. Raises `DatasetError` that names the file and what it lacks."""
+def read_report(data: Any, path: str, *, whole: bool = False) -> StoredReport:
+    """The report in the value of a JSON file. Raises `DatasetError` that names the file and what it lacks.
+
+    With `whole` it has to have all parts that this version writes, and a result at least.
+    """
     expected = "expected a report that `memory-routing benchmark --out` wrote"
-    if not isinstance(data, Mapping) or not {"router", "summary"} <= set(data):
-        raise DatasetError(f"{path}: {expected}, with 'router' and 'summary'")
+    needed = PARTS if whole else {"router", "summary"}
+    if not isinstance(data, Mapping) or not needed <= set(data) or (whole and not data["results"]):
+        lacking = sorted(needed - set(data)) if isinstance(data, Mapping) else []
+        raise DatasetError(f"{path}: {expected}; it has no {', '.join(lacking) or 'results'}")
     try:
         return structure(_CONVERTER, data, StoredReport)
     except ValueError as error:
