@@ -1,12 +1,14 @@
 """Duplicates within a dataset and leaks between two: exact by content hash, near by MinHash.
 
-Near means a high Jaccard similarity of the sets of three-word shingles. MinHash (Broder 1997; the
-datasketch library, extra `data`) proposes pairs, the exact similarity decides.
+Near means a high Jaccard similarity of the sets of three-word shingles. Within a dataset, MinHash (Broder 1997; the
+datasketch library, extra `data`) proposes pairs and the exact similarity decides; between two, an index of the smaller
+one's shingles finds all.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,18 +22,34 @@ from memory_routing.example import Example, Scenario
 if TYPE_CHECKING:
     from datasketch import MinHash
 
-__all__ = ["Duplicates", "Pair", "TextIndex", "find_duplicates", "find_leaks", "without_duplicates"]
+__all__ = [
+    "FEWEST",
+    "Duplicates",
+    "Pair",
+    "SharedText",
+    "TextIndex",
+    "find_duplicates",
+    "find_leaks",
+    "without_duplicates",
+]
 
 _SHINGLE: Final = 3
 _PERMUTATIONS: Final = 128
 DEFAULT_SIMILARITY: Final = 0.5
+FEWEST: Final = 5
+"""Shingles that two texts share before it is no accident that the longer one has so many of the shorter one's."""
+_CONTAINED: Final = 0.8
+"""Share of a test item's shingles that make a longer text give it away."""
 
 Item = Example | Scenario
 
 
 @attrs.frozen
 class Pair:
-    """Two items that share text: their places, their ids and how similar they are (1: the same)."""
+    """Two items that share text: their places, their ids and how similar they are (1: the same).
+
+    Of a test item that is a part of a longer text, the similarity is the share of its shingles that are in it.
+    """
 
     first: int
     second: int
@@ -82,12 +100,18 @@ def find_duplicates(dataset: Dataset, similarity: float = DEFAULT_SIMILARITY) ->
 def find_leaks(train: Dataset, test: Sequence[Item], similarity: float = DEFAULT_SIMILARITY) -> Duplicates:
     """Pairs of a training example (`first`) and a test item (`second`) that share text.
 
-    Raises `MissingExtraError` without the extra `data`.
+    Near is also a test item that has nearly all its shingles in one training example, whatever else that says.
     """
-    index = TextIndex(similarity)
-    for example in train:
-        index.add(example.conversation)
-    found = [(i, j, likeness) for j, item in enumerate(test) for i, likeness in index.similar(item.conversation)]
+    index, found = SharedText(item.conversation for item in test), []
+    for i, example in enumerate(train):
+        own = shingles(example.conversation)
+        for j, count in index.shared(own).items():
+            size = index.sizes[j]
+            likeness = count / (len(own) + size - count)
+            if likeness < similarity and count >= max(FEWEST, _CONTAINED * size):
+                likeness = count / size
+            if likeness >= similarity:
+                found.append((i, j, likeness))
     return _sorted_out(found, train.examples, test)
 
 
@@ -111,6 +135,23 @@ def shingles(conversation: Conversation) -> frozenset[str]:
 def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     """Jaccard similarity of two sets that are not both empty."""
     return len(a & b) / len(a | b)
+
+
+class SharedText:
+    """Conversations that can be asked how many shingles each has in common with another text."""
+
+    def __init__(self, conversations: Iterable[Conversation]) -> None:
+        found = [shingles(conversation) for conversation in conversations]
+        self.sizes = [len(own) for own in found]
+        """Shingles of each."""
+        self._places: dict[str, list[int]] = defaultdict(list)
+        for place, own in enumerate(found):
+            for shingle in own:
+                self._places[shingle].append(place)
+
+    def shared(self, text: frozenset[str]) -> Counter[int]:
+        """Place to the number of these shingles that are in it, of those with any."""
+        return Counter(place for shingle in text for place in self._places.get(shingle, ()))
 
 
 class TextIndex:

@@ -25,11 +25,12 @@ def evaluate(
     """Route every scenario and score the decisions.
 
     All go to the router in one batch. Where that fails, what is missing is asked for one by one; a scenario that fails
-    again is among the report's `failures` and in no score. With `timed` every scenario is also decided alone against
-    the clock, which is twice the calls. `reward` is `RoutingReward` where left out.
+    again is among the report's `failures` and in no score. With `timed` every scenario that was decided is also decided
+    alone against the clock, which is twice the calls. `reward` is `RoutingReward` where left out.
 
     Raises `ValueError` without scenarios, `TaxonomyError` before anything is routed for scenarios of another taxonomy
-    than the router's, and what the router raises where it decides nothing at all.
+    than the router's, `RouterError` for one decision too few or too many, and what the router raises where it decides
+    nothing at all.
     """
     if not scenarios:
         raise ValueError("evaluate needs at least one scenario")
@@ -42,7 +43,8 @@ def evaluate(
     started = time.perf_counter()
     decided, failures = _decided(router, scenarios)
     elapsed = time.perf_counter() - started
-    timing = Timing(_seconds(router, scenarios), len(scenarios) / elapsed) if timed and not failures else None
+    seconds = _seconds(router, [scenarios[i] for i in sorted(decided)]) if timed else ()
+    timing = Timing(seconds, len(decided) / elapsed, len(decided)) if seconds else None
     results = tuple(ScenarioResult(scenarios[i], decided[i]) for i in sorted(decided))
     name = results[0].decision.router or type(router).__name__
     model = getattr(router, "model_hash", None)
@@ -52,11 +54,18 @@ def evaluate(
 def _decided(router: Router, scenarios: Sequence[Scenario]) -> tuple[dict[int, Decision], tuple[Failure, ...]]:
     """Decisions by the place of their scenario, and the scenarios without one."""
     try:
-        return dict(enumerate(router.classify_batch([scenario.conversation for scenario in scenarios]))), ()
+        decisions = router.classify_batch([scenario.conversation for scenario in scenarios])
     except RouterError as error:
         if not error.decided:
             raise
         decided, last = dict(error.decided), str(error)
+    else:
+        if len(decisions) != len(scenarios):
+            raise RouterError(
+                f"{type(router).__name__} gave {len(decisions)} decisions for {len(scenarios)} conversations; "
+                "classify_batch has to give one for each, in order"
+            )
+        return dict(enumerate(decisions)), ()
     failures: list[Failure] = []
     in_a_row = 0
     for i, scenario in enumerate(scenarios):
@@ -75,11 +84,15 @@ def _decided(router: Router, scenarios: Sequence[Scenario]) -> tuple[dict[int, D
 
 
 def _seconds(router: Router, scenarios: Sequence[Scenario]) -> tuple[float, ...]:
+    """Time of each decision that is made; what fails on the second asking has its decision from the first."""
+    found: list[float | None] = []
     # The first call may still load something.
-    router.classify(scenarios[0].conversation)
-    found = []
-    for scenario in scenarios:
+    for scenario in (scenarios[0], *scenarios):
         started = time.perf_counter()
-        router.classify(scenario.conversation)
-        found.append(time.perf_counter() - started)
-    return tuple(found)
+        try:
+            router.classify(scenario.conversation)
+        except RouterError:
+            found.append(None)
+        else:
+            found.append(time.perf_counter() - started)
+    return tuple(seconds for seconds in found[1:] if seconds is not None)

@@ -16,7 +16,10 @@ __all__ = ["Leakage", "check_leakage"]
 
 @attrs.frozen
 class Leakage:
-    """What a training set and a benchmark have in common. Pairs name a training example first."""
+    """What a training set and a benchmark have in common.
+
+    A scenario is in at most one pair, with the training example that gives it away most, which stands first.
+    """
 
     train: int
     scenarios: int
@@ -24,6 +27,8 @@ class Leakage:
     near: tuple[Pair, ...]
     groups: tuple[str, ...]
     """Contrast groups that have members on both sides."""
+    data: str = ""
+    """SHA-256 of the training data."""
 
     @property
     def clean(self) -> bool:
@@ -47,10 +52,18 @@ class Leakage:
 def check_leakage(train: Dataset, scenarios: Sequence[Scenario], similarity: float = DEFAULT_SIMILARITY) -> Leakage:
     """Look for scenarios that the training data give away.
 
-    `similarity` is the Jaccard similarity of three-word shingles from which text counts as nearly the same. Raises
-    `MissingExtraError` without the extra `data`.
+    `similarity` is the Jaccard similarity of three-word shingles from which text counts as nearly the same; a scenario
+    that is nearly whole in a longer training conversation counts too.
     """
     found = find_leaks(train, scenarios, similarity)
+    exact = _worst(found.exact)
+    near = {place: pair for place, pair in _worst(found.near).items() if place not in exact}
     named = {str(example.metadata["group"]) for example in train if example.metadata.get("group")}
     groups = sorted({scenario.group for scenario in scenarios if scenario.group in named if scenario.group})
-    return Leakage(len(train), len(scenarios), found.exact, found.near, tuple(groups))
+    return Leakage(len(train), len(scenarios), tuple(exact.values()), tuple(near.values()), tuple(groups), train.hash)
+
+
+def _worst(pairs: Sequence[Pair]) -> dict[int, Pair]:
+    """The most similar pair of each scenario, by its place."""
+    ordered = sorted(pairs, key=lambda pair: (pair.second, pair.similarity, -pair.first))
+    return {pair.second: pair for pair in ordered}

@@ -12,6 +12,7 @@ from attrs.validators import ge, le
 
 from memory_routing.errors import ThresholdsError
 from memory_routing.intervals import Estimate, mean, share
+from memory_routing.leakage import Leakage
 from memory_routing.report import Report
 from memory_routing.wire import strict_converter, structure
 
@@ -40,14 +41,16 @@ class Bar:
 
 @attrs.frozen
 class Thresholds:
-    """The two bars of the gate. The defaults are those of the original project."""
+    """The two bars of the gate. The defaults are those of the original project, which judged by the values alone."""
 
     ready: Bar = attrs.field(factory=lambda: Bar(any_match=0.90, f1=0.80))
     conditional: Bar = attrs.field(factory=lambda: Bar(any_match=0.80, f1=0.70))
+    certain: bool = True
+    """Whether the lower ends of the 95 % intervals have to reach a bar, on scenarios that were not trained on."""
 
     def __attrs_post_init__(self) -> None:
         if not self.conditional.reached(self.ready.any_match, self.ready.f1):
-            raise ThresholdsError("the bar of 'conditional' is higher than that of 'ready'")
+            raise ThresholdsError("the bar of 'conditional' is higher than that of 'ready'; give [conditional] too")
 
     def verdict(self, any_match: float, f1: float) -> Verdict:
         """The verdict on two numbers."""
@@ -58,7 +61,7 @@ class Thresholds:
 
 @attrs.frozen
 class Readiness:
-    """The verdict on a report, and the two that the ends of its 95 % intervals would give."""
+    """The verdict on a report, and those that its values and the ends of their 95 % intervals would give."""
 
     router: str
     any_match: Estimate
@@ -66,11 +69,25 @@ class Readiness:
     thresholds: Thresholds
     undecided: int = 0
     """Scenarios without a decision. They count as missed, for a deployed router would miss them."""
+    leakage: Leakage | None = None
+    """What the scenarios share with the training data, where that was looked at."""
 
     @property
     def verdict(self) -> Verdict:
-        """What the measured numbers say."""
+        """What the thresholds make of it: `by_values`, or where they ask for certainty no more than is certain."""
+        if not self.thresholds.certain:
+            return self.by_values
+        return Verdict.NOT_READY if self.leaks else self.worst
+
+    @property
+    def by_values(self) -> Verdict:
+        """What the measured numbers say, whatever they rest on."""
         return self.thresholds.verdict(self.any_match.value, self.f1.value)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the training data are known to give scenarios away."""
+        return self.leakage is not None and not self.leakage.clean
 
     @property
     def worst(self) -> Verdict:
@@ -90,6 +107,10 @@ class Readiness:
     @property
     def certainty(self) -> str:
         """How sure the verdict is, in a sentence."""
+        if self.leaks and self.thresholds.certain:
+            return f"{self.by_values.value} by the values, which show nothing: the training data give scenarios away"
+        if self.verdict is not self.by_values:
+            return f"{self.by_values.value} by the values, not certain: n = {self.any_match.n}"
         if self.certain:
             return "the verdict is the same at both ends of the 95 % intervals"
         return (
@@ -102,12 +123,15 @@ class Readiness:
         return {
             "router": self.router,
             "verdict": self.verdict.value,
+            "by_values": self.by_values.value,
             "worst": self.worst.value,
             "best": self.best.value,
             "certain": self.certain,
             "any_match": self.any_match.to_dict(),
             "f1": self.f1.to_dict(),
+            "certainty": self.certainty,
             "undecided": self.undecided,
+            "leakage": None if self.leakage is None else self.leakage.to_dict(),
             "thresholds": attrs.asdict(self.thresholds),
         }
 
@@ -123,18 +147,21 @@ def readiness(report: Report, thresholds: Thresholds | None = None) -> Readiness
     return Readiness(
         router=report.router,
         any_match=share(sum(r.any_match for r in results), len(results) + undecided),
-        f1=mean([*(r.f1 for r in results), *[0.0] * undecided]),
+        f1=mean([*(r.f1 for r in results), *[0.0] * undecided], shares=True),
         thresholds=thresholds or Thresholds(),
         undecided=undecided,
+        leakage=report.leakage,
     )
 
 
 def read_thresholds(path: Path) -> Thresholds:
-    """Thresholds from a TOML file with the tables `ready` and `conditional`; a table left out has its defaults.
+    """Thresholds from a TOML file with `certain` and the tables `ready` and `conditional`; what is left out is default.
 
     Raises `ThresholdsError` that names the mistakes.
     """
     try:
         return structure(strict_converter(), tomllib.loads(path.read_text(encoding="utf-8-sig")), Thresholds)
+    except UnicodeDecodeError as error:
+        raise ThresholdsError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except ValueError as error:
         raise ThresholdsError(f"{path}: {error}") from None

@@ -17,7 +17,18 @@ from memory_routing.decision import Decision
 from memory_routing.example import Scenario
 from memory_routing.files import write_whole
 from memory_routing.frozen import plain, without_nan
-from memory_routing.intervals import Estimate, Floats, bootstrap, mean, quantile, share
+from memory_routing.intervals import (
+    Estimate,
+    Floats,
+    bootstrap,
+    f1_of,
+    mean,
+    mean_of_known,
+    precision_of,
+    quantile,
+    recall_of,
+    share,
+)
 from memory_routing.labels import LabelSet
 from memory_routing.leakage import Leakage
 from memory_routing.reliability import Reliability, reliability
@@ -40,6 +51,11 @@ class ScenarioResult:
 
     scenario: Scenario
     decision: Decision
+
+    @property
+    def accepted(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the label sets that are right, `none` written out."""
+        return _names(self.scenario)
 
     @property
     def predicted(self) -> LabelSet:
@@ -94,17 +110,13 @@ class ScenarioResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
-            "id": self.scenario.id,
-            "conversation": self.scenario.conversation.to_dicts(),
-            "accepted": [list(labels) or [NONE] for labels in self.scenario.accepted],
+            **_told(self.scenario),
             "evidence": None if self.scenario.evidence is None else plain(self.scenario.evidence),
             "gold": list(self.gold) or [NONE],
             "predicted": list(self.predicted) or [NONE],
             "f1": self.f1,
             "exact": self.exact,
             "any_match": self.any_match,
-            "difficulty": self.scenario.difficulty,
-            "domain": self.scenario.domain,
             "decision": {
                 **self.decision.to_dict(),
                 "raw": self.decision.raw,
@@ -122,11 +134,21 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {
-            "id": self.scenario.id,
-            "conversation": self.scenario.conversation.to_dicts(),
-            "reason": self.reason,
-        }
+        return {**_told(self.scenario), "reason": self.reason}
+
+
+def _told(scenario: Scenario) -> dict[str, Any]:
+    return {
+        "id": scenario.id,
+        "conversation": scenario.conversation.to_dicts(),
+        "accepted": plain(_names(scenario)),
+        "difficulty": scenario.difficulty,
+        "domain": scenario.domain,
+    }
+
+
+def _names(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
+    return tuple(labels.names or (NONE,) for labels in scenario.accepted)
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
@@ -139,16 +161,26 @@ class Timing:
 
     seconds: tuple[float, ...] = attrs.field(converter=_floats, repr=False)
     per_second: float
+    batch: int = 0
+    """Conversations of the batch call that were decided."""
+
+    @property
+    def quantiles(self) -> dict[str, Estimate]:
+        """Median, 95th and 99th percentile in seconds: `p50`, `p95` and `p99`."""
+        return {name: quantile(self.seconds, q) for name, q in _QUANTILES.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: median, 95th and 99th percentile in seconds."""
-        found = {name: quantile(self.seconds, q).to_dict() for name, q in _QUANTILES.items()}
-        return {**found, "per_second": self.per_second}
+        """Plain data for JSON."""
+        found = {name: estimate.to_dict() for name, estimate in self.quantiles.items()}
+        return {**found, "per_second": self.per_second, "batch": self.batch}
 
 
 @attrs.frozen
 class CategoryScore:
-    """How well one category, or `none`, is found. `support` is how often it is right."""
+    """How well one category, or `none`, is found.
+
+    `support` is how often it is right; the n of the F1 counts the scenarios that are of it or were said to be.
+    """
 
     support: int
     precision: Estimate
@@ -197,19 +229,20 @@ class Report:
         turns = np.array(evidence, dtype=float).reshape(-1, 3)
         valid = [r for r in results if not r.decision.malformed]
         return {
-            "f1": mean([r.f1 for r in results]),
+            "f1": mean([r.f1 for r in results], shares=True),
             "exact": share(sum(r.exact for r in results), len(results)),
             "any_match": share(sum(r.any_match for r in results), len(results)),
-            "precision": mean([r.precision for r in results]),
-            "recall": mean([r.recall for r in results]),
+            "precision": mean([r.precision for r in results], shares=True),
+            "recall": mean([r.recall for r in results], shares=True),
             "macro_f1": bootstrap(
                 self._counts.reshape(len(results), 3 * size),
-                lambda sums: _nanmean(_f1(sums.reshape(*sums.shape[:-1], size, 3))[..., present]),
+                lambda sums: mean_of_known(f1_of(sums.reshape(*sums.shape[:-1], size, 3))[..., present]),
+                shares=True,
             ),
-            "micro_f1": bootstrap(self._counts.sum(axis=1), _f1),
-            "evidence_f1": bootstrap(turns, _f1),
-            "evidence_precision": bootstrap(turns, lambda sums: _ratio(sums[..., 0], sums[..., 0] + sums[..., 1])),
-            "evidence_recall": bootstrap(turns, lambda sums: _ratio(sums[..., 0], sums[..., 0] + sums[..., 2])),
+            "micro_f1": bootstrap(self._counts.sum(axis=1), f1_of, shares=True),
+            "evidence_f1": bootstrap(turns, f1_of, shares=True),
+            "evidence_precision": bootstrap(turns, precision_of, shares=True),
+            "evidence_recall": bootstrap(turns, recall_of, shares=True),
             "scope": share(sum(r.predicted.scope == r.gold.scope for r in valid), len(results)),
             "horizon": share(sum(r.predicted.horizon_rank == r.gold.horizon_rank for r in valid), len(results)),
         }
@@ -227,7 +260,11 @@ class Report:
         """Mean `total` reward and its components; of malformed output, which has none, only the total counts."""
         found = [self.reward(r.decision.malformed or r.predicted, r.gold) for r in self.results]
         scored = [reward.components for reward in found if reward.penalty is None]
-        parts = {name: mean([components[name] for components in scored]) for name in self.reward.weights if scored}
+        parts = {
+            name: mean([components[name] for components in scored], shares=True)
+            for name in self.reward.weights
+            if scored
+        }
         return {"total": mean([reward.total for reward in found]), **parts}
 
     @cached_property
@@ -237,27 +274,33 @@ class Report:
 
     @cached_property
     def reliability(self) -> dict[str, Reliability]:
-        """How the scores compare with what was right, over `all` categories and of each; empty without scores."""
-        scored = [r for r in self.results if r.decision.scores is not None]
+        """How the scores compare with what was right; empty without scores.
+
+        Over `all` categories, most of which are plainly absent, over those that were `said`, and of each category.
+        """
+        names = self.taxonomy.names
+        scored = [r for r in self.results if set(names) <= set(r.decision.scores or ())]
         if not scored:
             return {}
-        names = self.taxonomy.names
         scores = np.array([[(r.decision.scores or {})[name] for name in names] for r in scored])
         right = np.array([[name in r.gold for name in names] for r in scored])
+        said = np.array([[name in r.predicted for name in names] for r in scored])
         each = {name: reliability(scores[:, [i]], right[:, [i]]) for i, name in enumerate(names)}
-        return {"all": reliability(scores, right), **each}
+        return {"all": reliability(scores, right), "said": reliability(scores, right, said), **each}
 
     @cached_property
     def categories(self) -> dict[str, CategoryScore]:
         """Precision, recall and F1 of every category and of `none`."""
         scores = {}
         for i, name in enumerate(self._classes):
-            hit, false, missed = (int(x) for x in self._counts[:, i].sum(axis=0))
+            # A scenario that neither is nor was said to be of a category tells nothing of how well it is found.
+            bearing = self._counts[self._counts[:, i].any(axis=1), i]
+            hit, false, missed = (int(x) for x in bearing.sum(axis=0))
             scores[name] = CategoryScore(
                 support=hit + missed,
                 precision=share(hit, hit + false),
                 recall=share(hit, hit + missed),
-                f1=bootstrap(self._counts[:, i], _f1),
+                f1=bootstrap(bearing, f1_of, shares=True),
             )
         return scores
 
@@ -334,32 +377,12 @@ def _length(scenario: Scenario) -> str:
     return f"up to {short if words <= short else long} words"
 
 
-def _ratio(part: Floats, of: Floats) -> Floats:
-    """A share; `nan` of nothing."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(part / of)
-
-
 def _group_score(results: Sequence[ScenarioResult]) -> GroupScore:
     return GroupScore(
-        f1=mean([r.f1 for r in results]),
+        f1=mean([r.f1 for r in results], shares=True),
         exact=share(sum(r.exact for r in results), len(results)),
         any_match=share(sum(r.any_match for r in results), len(results)),
     )
-
-
-def _f1(counts: Floats) -> Floats:
-    """F1 from hits, false alarms and misses in the last axis; `nan` where there is none of them."""
-    hits, false, missed = counts[..., 0], counts[..., 1], counts[..., 2]
-    with np.errstate(invalid="ignore"):
-        return np.asarray(2 * hits / (2 * hits + false + missed))
-
-
-def _nanmean(values: Floats) -> Floats:
-    """Mean over the last axis of what has a value."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1))
 
 
 def _in_order(names: Iterable[str]) -> list[str]:

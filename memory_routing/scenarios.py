@@ -47,20 +47,28 @@ def read_scenarios(path: str | Path, taxonomy: Taxonomy) -> tuple[Scenario, ...]
     """Read a benchmark: a JSON list, an object with `scenarios`, or JSON lines (`.gz` too).
 
     A scenario has a `conversation` (transcript or turns) and its labels in `labels.categories`, `categories`,
-    `expected` or `expected_categories`; where several sets are right, `accepted` lists them. It may have an id,
-    `difficulty` and `domain` (else the id up to its number). Raises `DatasetError` that lists every mistake.
+    `expected` or `expected_categories`; where several sets are right, `accepted` lists them. It may have an id of its
+    own (else its conversation's hash), `difficulty` and `domain` (else the id up to its number, if that has a letter).
+    Raises `DatasetError` that lists every mistake.
     """
     scenarios: list[Scenario] = []
     bad: list[BadLine] = []
+    places: dict[str, int] = {}
     unit, rows = _rows(read_bytes(path), path)
     for number, row in rows:
         if isinstance(row, BadLine):
             bad.append(row)
             continue
         try:
-            scenarios.append(_scenario(structure(_CONVERTER, row, _Record), taxonomy))
+            scenario = _scenario(structure(_CONVERTER, row, _Record), taxonomy)
         except (MemoryRoutingError, TypeError) as error:
             bad.append(BadLine(number, str(error), _id(row)))
+            continue
+        first = places.setdefault(scenario.id, number)
+        if first != number:
+            what = "id" if _id(row) else "conversation, and no id,"
+            bad.append(BadLine(number, f"the same {what} as {unit} {first}; give each an id of its own", _id(row)))
+        scenarios.append(scenario)
     if bad:
         listed = "".join(f"\n  {str(line).replace('line', unit, 1)}" for line in bad[:_SHOWN])
         more = f"\n  and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
@@ -110,18 +118,21 @@ def _label_sets(record: _Record, taxonomy: Taxonomy) -> tuple[LabelSet, ...]:
 
 def _scenario(record: _Record, taxonomy: Taxonomy) -> Scenario:
     identity = record.scenario_id or record.id
-    series = re.fullmatch(r"(.+?)[-_ ]?\d+", identity)
+    series = re.fullmatch(r"(.*?[^\W\d_].*?)[-_ ]?\d+", identity)
+    conversation = Conversation.of(record.conversation)
     return Scenario(
-        conversation=Conversation.of(record.conversation),
+        conversation=conversation,
         accepted=_label_sets(record, taxonomy),
-        id=identity,
+        id=identity or conversation.hash,
         evidence=record.labels.evidence if record.labels is not None else None,
         difficulty=record.difficulty or _text(record.metadata, "difficulty"),
         domain=record.domain or _text(record.metadata, "domain") or (series[1] if series else None),
-        group=_text(record.metadata, "group"),
+        group=_text(record.metadata, "group", numbers=True),
     )
 
 
-def _text(metadata: Mapping[str, Any], key: str) -> str | None:
+def _text(metadata: Mapping[str, Any], key: str, *, numbers: bool = False) -> str | None:
     value = metadata.get(key)
+    if numbers and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
     return value if isinstance(value, str) else None

@@ -358,8 +358,85 @@ def test_stored_predictions_are_scored_and_compared(tmp_path: Path) -> None:
     assert again["summary"] == bad["summary"]
 
 
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[str, ...]:
+    """Arguments that score the predictions of two models whose names differ in their signs alone."""
+    rows = [{"id": f"s{i}", "conversation": f"{FACT} {i}", "categories": ["company.brand_core"]} for i in range(3)]
+    (tmp_path / "bench.json").write_text(json.dumps(rows), encoding="utf-8")
+    said = [{"id": f"s{i}", "predicted": ["none"]} for i in range(3)]
+    (tmp_path / "two.json").write_text(json.dumps({"detailed_results": {"!": said, "?": said}}), encoding="utf-8")
+    return ("benchmark", str(tmp_path / "bench.json"), "--predictions", str(tmp_path / "two.json"))
+
+
+def test_reports_of_several_models_have_files_of_their_own(stored: tuple[str, ...], tmp_path: Path) -> None:
+    assert run(*stored, "--out", str(tmp_path / "reports")).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["1-report.json", "2-report.json"]
+    assert run(*stored, "--out", str(tmp_path / "reports")).returncode == 0
+    (tmp_path / "reports" / "1-report.json").write_text("{}")
+    kept = run(*stored, "--out", str(tmp_path / "reports"))
+    assert kept.returncode == 2
+    assert "exists and is no report" in kept.stderr.decode()
+    assert (tmp_path / "reports" / "1-report.json").read_text() == "{}"
+    assert run(*stored, "--out", str(tmp_path / "reports"), "--force").returncode == 0
+    assert "is a file; name a folder" in run(*stored, "--out", stored[1]).stderr.decode()
+
+
+def test_a_report_replaces_no_file_that_is_read(tmp_path: Path) -> None:
+    bench, train = tmp_path / "bench.jsonl", tmp_path / "train.jsonl"
+    marketing.dataset("validation")[:2].write(bench)
+    marketing.dataset("validation")[2:4].write(train)
+    for out in (bench, train):
+        before = out.read_bytes()
+        done = run("benchmark", str(bench), "--train", str(train), "--out", str(out), "--force")
+        assert done.returncode == 2
+        assert "is read by this command" in done.stderr.decode()
+        assert out.read_bytes() == before
+    (tmp_path / "notes.json").write_text("[]")
+    refused = run("benchmark", str(bench), "--out", str(tmp_path / "notes.json"))
+    assert (refused.returncode, (tmp_path / "notes.json").read_text()) == (2, "[]")
+    assert run("benchmark", str(bench), "--out", str(tmp_path / "notes.json"), "--force").returncode == 0
+
+
+def test_where_leakage_was_not_checked_it_is_said(stored: tuple[str, ...], tmp_path: Path) -> None:
+    done = run(*stored)
+    assert done.stderr.decode().strip() == "leakage was not checked: name the training data with --train"
+    assert [row["leakage"] for row in lines(done)[:2]] == [None, None]
+    assert "leakage was not checked" in on_a_terminal(*stored)[1]
+    # A model that was trained on the packaged data, named as any other.
+    named = run("benchmark", stored[1], "--model", str(marketing.MODEL_FOLDER))
+    assert named.stderr == b""
+    assert lines(named)[0]["leakage"]["clean"]
+
+
+def test_predictions_that_cannot_be_scored_exit_with_2(stored: tuple[str, ...], tmp_path: Path) -> None:
+    rows = json.loads((tmp_path / "bench.json").read_text())
+    rows[1]["conversation"] = rows[0]["conversation"]
+    (tmp_path / "bench.json").write_text(json.dumps(rows), encoding="utf-8")
+    twice = run(*stored)
+    assert (twice.returncode, twice.stdout) == (2, b"")
+    assert "bench.json: 1 scenarios occur twice; a comparison needs each once" in twice.stderr.decode()
+    (tmp_path / "two.json").write_text('{"detailed_results": {"m": []}}', encoding="utf-8")
+    missing = run(*stored)
+    assert missing.returncode == 2
+    assert "two.json: m: no prediction for 3 of 3 scenarios" in missing.stderr.decode()
+
+
+def test_intervals_of_categories_groups_and_times_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "scenarios.jsonl"
+    marketing.dataset("validation")[:10].write(file)
+    output = on_a_terminal("benchmark", str(file), "--timed")[1]
+    for words in ("p50, ms", "decisions a second", "calibration error, said", "any match"):
+        assert words in output
+    (row,) = [line for line in output.splitlines() if "decisions a second" in line]
+    assert "10" in row
+    none = next(line for line in output.split("found or not")[1].splitlines() if "none" in line)
+    # Precision, recall and F1, each with its interval, as far as it has a value.
+    assert none.count("[") + none.count("–") == 3
+    labels = next(line for line in output.split("scenarios by labels")[1].splitlines() if "[0." in line)
+    assert labels.count("[0.") == 3
+
+
 def test_training_data_that_give_a_benchmark_away_are_told(tmp_path: Path) -> None:
-    pytest.importorskip("datasketch", reason="the extra 'data' is not installed")
     row = {"conversation": [{"role": "user", "content": FACT}], "labels": {"categories": ["company.brand_core"]}}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     scenario = {"id": "s", "conversation": FACT, "categories": ["company.brand_core"]}

@@ -12,20 +12,18 @@ import attrs
 import typer
 
 from memory_routing import marketing
-from memory_routing.cli.classify import ModelOption
-from memory_routing.cli.console import TaxonomyOption, emit, fail, say, show_table, taxonomy_from, to_terminal, warn
+from memory_routing.cli.console import TaxonomyOption, emit, fail, say, show_table, taxonomy_from, to_terminal
+from memory_routing.cli.leaks import NOT_CHECKED, TrainOption, leakage
+from memory_routing.cli.models import ModelOption, load_model
 from memory_routing.comparison import Comparison, compare
-from memory_routing.dataset import Dataset
-from memory_routing.errors import MissingExtraError
+from memory_routing.errors import DatasetError
 from memory_routing.evaluation import evaluate
-from memory_routing.example import Scenario
+from memory_routing.files import parse_json
 from memory_routing.intervals import Estimate
-from memory_routing.leakage import Leakage, check_leakage
 from memory_routing.predictions import read_predictions, score_predictions
 from memory_routing.report import Report
-from memory_routing.router import Router
 from memory_routing.scenarios import read_scenarios
-from memory_routing.taxonomy import Taxonomy
+from memory_routing.stored import read_report
 
 __all__ = ["benchmark"]
 
@@ -39,14 +37,13 @@ def benchmark(
         Path | None, typer.Option(help="Score these stored predictions, ours or the published form, and compare them.")
     ] = None,
     taxonomy: TaxonomyOption = None,
-    train: Annotated[
-        Path | None, typer.Option(help="Training data to look for leaks in; the shipped model's own if left out.")
-    ] = None,
+    train: TrainOption = None,
     timed: Annotated[bool, typer.Option("--timed", help="Measure latency and throughput too.")] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the whole report, with every result, to this JSON file; of several, to this folder."),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --out replace a file that is no report.")] = False,
 ) -> None:
     """Score a router: F1, exact and any match, by difficulty, domain and category, each with n and interval.
 
@@ -58,22 +55,30 @@ def benchmark(
         fail("--predictions are scored as they are: leave --model and --timed out")
     if predictions is None and taxonomy is not None:
         fail("--taxonomy goes with --predictions: a model has its own")
-    router = Router.load(model) if predictions is None else None
+    router = load_model(model) if predictions is None else None
     used = taxonomy_from(taxonomy) if router is None else router.taxonomy
     chosen = marketing.benchmark() if scenarios is None else read_scenarios(scenarios, used)
+    inputs = [path for path in (scenarios, predictions, train) if path is not None]
     if predictions is not None:
         read = read_predictions(predictions, used)
-        reports = [score_predictions(decisions, chosen, name) for name, decisions in read.items()]
+        targets = _targets(out, list(read), inputs, force=force)
+        try:
+            reports = [score_predictions(decisions, chosen, name) for name, decisions in read.items()]
+        except DatasetError as error:
+            fail(f"{predictions}: {error}")
+        try:
+            comparisons = [compare(first, second) for first, second in combinations(reports, 2)]
+        except ValueError as error:
+            fail(f"{scenarios or 'the packaged benchmark'}: {error}")
+        leaks = leakage(train, router, chosen)
     else:
-        if out is not None and out.is_dir():
-            fail(f"{out} is a folder; name a file for the report")
         assert router is not None  # noqa: S101 - either predictions are given or a router was loaded
-        reports = [evaluate(router, chosen, timed=timed)]
-    leaks = _leakage(train, used, chosen, shipped=predictions is None and model is None)
+        targets = _targets(out, [""], inputs, force=force)
+        leaks = leakage(train, router, chosen)
+        reports, comparisons = [evaluate(router, chosen, timed=timed)], []
     reports = [attrs.evolve(report, leakage=leaks) for report in reports]
-    comparisons = [compare(first, second) for first, second in combinations(reports, 2)]
-    if out is not None:
-        _write(out, reports)
+    for target, report in zip(targets, reports, strict=False):
+        report.write(target)
     if to_terminal():
         for report in reports:
             _show(report)
@@ -86,73 +91,80 @@ def benchmark(
         emit(comparison.to_dict())
 
 
-def _leakage(train: Path | None, taxonomy: Taxonomy, scenarios: Sequence[Scenario], *, shipped: bool) -> Leakage | None:
-    if train is None and not shipped:
-        return None
-    data = marketing.dataset("train") if train is None else Dataset.read(train, taxonomy)
+def _targets(out: Path | None, names: Sequence[str], inputs: Sequence[Path], *, force: bool) -> list[Path]:
+    """The file of each report; leaves where that would be one to keep."""
+    if out is None:
+        return []
+    slugs = [re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-") or "report" for name in names]
+    several = len(names) > 1
+    if several and out.is_file():
+        fail(f"{out} is a file; name a folder for the reports of several models")
+    if len(set(slugs)) < len(slugs):
+        # Names that differ in their signs alone are told apart by their place.
+        slugs = [f"{place}-{slug}" for place, slug in enumerate(slugs, start=1)]
+    files = [out / f"{slug}.json" for slug in slugs]
+    for file in files if several else [out]:
+        if file.is_dir():
+            fail(f"{file} is a folder; name a file for the report")
+        if not file.exists():
+            continue
+        if any(file.samefile(given) for given in inputs):
+            fail(f"{file} is read by this command; name another file for the report")
+        if not force and not _is_report(file):
+            fail(f"{file} exists and is no report; name another file, or replace it with --force")
+    return files if several else [out]
+
+
+def _is_report(file: Path) -> bool:
     try:
-        return check_leakage(data, scenarios)
-    except MissingExtraError as error:
-        warn(f"leakage is not checked: {error}")
-        return None
-
-
-def _write(out: Path, reports: Sequence[Report]) -> None:
-    if len(reports) == 1:
-        reports[0].write(out)
-        return
-    for report in reports:
-        report.write(out / f"{re.sub(r'[^a-z0-9]+', '-', report.router.casefold()).strip('-')}.json")
+        read_report(parse_json(file.read_bytes()), str(file))
+    except ValueError:
+        return False
+    return True
 
 
 def _show(report: Report) -> None:
     rows = [(name, _number(e), _interval(e), str(e.n)) for name, e in report.summary.items()]
     rows += [(f"reward {name}", _number(e), _interval(e), str(e.n)) for name, e in report.rewards.items()]
     rows += [(f"labels {name}", _number(e), _interval(e), str(e.n)) for name, e in report.label_counts.items()]
-    if report.reliability:
-        ece = report.reliability["all"].ece
-        rows.append(("calibration error", _number(ece), _interval(ece), str(ece.n)))
+    for kind in ("all", "said") if report.reliability else ():
+        found = report.reliability[kind]
+        told = f"calibration error, {kind} ({found.scores} scores)"
+        rows.append((told, _number(found.ece), _interval(found.ece), str(found.ece.n)))
     show_table(f"{report.router} on {len(report.results)} scenarios", ("", "value", "95 % interval", "n"), rows)
     show_table(
         "each category found or not",
-        ("category", "support", "precision", "recall", "F1", "95 % interval"),
-        [
-            (name, str(s.support), _number(s.precision), _number(s.recall), _number(s.f1), _interval(s.f1))
-            for name, s in report.categories.items()
-        ],
+        ("category", "support", "precision", "recall", "F1"),
+        [(name, str(s.support), *map(_whole, (s.precision, s.recall, s.f1))) for name, s in report.categories.items()],
     )
     for kind, groups in report.groups.items():
         if groups:
             show_table(
                 f"scenarios by {kind}",
-                (kind, "n", "F1", "95 % interval", "exact", "95 % interval ", "any match"),
-                [
-                    (
-                        *(name, str(g.f1.n), _number(g.f1), _interval(g.f1)),
-                        *(_number(g.exact), _interval(g.exact), _number(g.any_match)),
-                    )
-                    for name, g in groups.items()
-                ],
+                (kind, "n", "F1", "exact", "any match"),
+                [(name, str(g.f1.n), *map(_whole, (g.f1, g.exact, g.any_match))) for name, g in groups.items()],
             )
     if report.timing is not None:
-        found = report.timing.to_dict()
-        speed = [(name, f"{1000 * found[name]['value']:.1f} ms") for name in ("p50", "p95", "p99")]
-        show_table("speed", ("", "value"), [*speed, ("decisions a second", f"{found['per_second']:.0f}")])
+        speed = [
+            (f"{name}, ms", f"{1000 * e.value:.1f}", f"{1000 * e.low:.1f} to {1000 * e.high:.1f}", str(e.n))
+            for name, e in report.timing.quantiles.items()
+        ]
+        batch = ("decisions a second", f"{report.timing.per_second:.0f}", "–", str(report.timing.batch))
+        show_table("speed", ("", "value", "95 % interval", "n"), [*speed, batch])
     wrong = [result for result in report.results if not result.exact]
     failed = f"; {len(report.failures)} without a decision, in no score" if report.failures else ""
     say(f"{len(wrong)} of {len(report.results)} not exact{failed}; --out writes every result")
-    if report.leakage is not None:
-        say(str(report.leakage))
+    say(NOT_CHECKED if report.leakage is None else str(report.leakage))
 
 
 def _show_comparison(comparison: Comparison) -> None:
     show_table(
-        f"{comparison.first} against {comparison.second}, n = {comparison.scenarios}",
-        ("metric", "first", "second", "difference", "95 % interval", "wins", "ties", "losses", "p"),
+        f"{comparison.first} against {comparison.second}, {comparison.counted}",
+        ("metric", "first", "second", "difference", "95 % interval", "wins", "ties", "losses", "test", "p"),
         [
             (
                 *(d.metric, f"{d.first:.3f}", f"{d.second:.3f}", f"{d.difference.value:+.3f}", _interval(d.difference)),
-                *(str(d.wins), str(d.ties), str(d.losses), f"{d.p:.2g}"),
+                *(str(d.wins), str(d.ties), str(d.losses), d.test, f"{d.p:.2g}"),
             )
             for d in comparison.differences.values()
         ],
@@ -162,6 +174,11 @@ def _show_comparison(comparison: Comparison) -> None:
 
 def _number(estimate: Estimate) -> str:
     return "–" if estimate.n == 0 else f"{estimate.value:.3f}"
+
+
+def _whole(estimate: Estimate) -> str:
+    """A number with its interval, narrow enough for three beside each other."""
+    return "–" if estimate.n == 0 else f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def _interval(estimate: Estimate) -> str:

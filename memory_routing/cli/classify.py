@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from memory_routing.cli.console import emit, fail, say, show_table, to_terminal, warn
+from memory_routing.cli.models import ModelOption, load_model
 from memory_routing.conversation import Conversation
 from memory_routing.decision import Decision
 from memory_routing.errors import BadLine, ConversationError
@@ -24,10 +25,6 @@ _CHUNK = 64
 """Lines of a file that are routed at a time: enough to keep every processor busy."""
 _OPENING = 40
 """Characters of a conversation that a table shows."""
-
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Model folder, or hub:organisation/name; the shipped model if left out.")
-]
 
 
 def classify(
@@ -50,10 +47,10 @@ def classify(
     if sum(given is not None for given in (text, file, jsonl)) != 1:
         fail('give exactly one of TEXT, --file and --jsonl, as in: memory-routing classify "We ship on Mondays."')
     if jsonl is not None:
-        raise typer.Exit(_route_lines(Router.load(model), jsonl))
+        raise typer.Exit(_route_lines(load_model(model), jsonl))
     try:
         conversation = _conversation(text, file)
-        decision = Router.load(model).classify(conversation)
+        decision = load_model(model).classify(conversation)
     except ConversationError as error:
         fail(str(error), code=1)
     if to_terminal():

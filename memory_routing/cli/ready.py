@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import attrs
 import typer
 
-from memory_routing.cli.classify import ModelOption
 from memory_routing.cli.console import emit, say, show_table, to_terminal
+from memory_routing.cli.leaks import NOT_CHECKED, TrainOption, leakage
+from memory_routing.cli.models import ModelOption, load_model
 from memory_routing.evaluation import evaluate
 from memory_routing.intervals import Estimate
 from memory_routing.readiness import Readiness, Thresholds, Verdict, read_thresholds, readiness
-from memory_routing.router import Router
 from memory_routing.scenarios import read_scenarios
 
 __all__ = ["ready"]
@@ -23,18 +24,23 @@ def ready(
     model: ModelOption = None,
     thresholds: Annotated[
         Path | None,
-        typer.Option(help="TOML with the tables ready and conditional, each with any_match and f1."),
+        typer.Option(help="TOML with the tables ready and conditional, each with any_match and f1, and with certain."),
     ] = None,
+    train: TrainOption = None,
 ) -> None:
     """Judge a router on scenarios: READY, CONDITIONAL or NOT READY, and how sure that is.
 
-    Exit 0 if it is ready, 1 if not, 2 if nothing could be judged.
+    The lower ends of the 95 % intervals have to reach a bar, on scenarios that the training data do not give away;
+    with certain = false in the thresholds the values alone decide. Exit 0 if it is ready, 1 if not, 2 if nothing could
+    be judged.
 
     Example: memory-routing ready scenarios.json --thresholds thresholds.toml
     """
     bars = Thresholds() if thresholds is None else read_thresholds(thresholds)
-    router = Router.load(model)
-    found = readiness(evaluate(router, read_scenarios(scenarios, router.taxonomy)), bars)
+    router = load_model(model)
+    chosen = read_scenarios(scenarios, router.taxonomy)
+    leaks = leakage(train, router, chosen)
+    found = readiness(attrs.evolve(evaluate(router, chosen), leakage=leaks), bars)
     if to_terminal():
         _show(found)
     else:
@@ -54,6 +60,7 @@ def _show(found: Readiness) -> None:
     )
     if found.undecided:
         say(f"{found.undecided} scenarios without a decision count as missed")
+    say(NOT_CHECKED if found.leakage is None else str(found.leakage))
     say(f"{found.verdict.value}; {found.certainty}")
 
 

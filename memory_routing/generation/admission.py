@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,7 +11,7 @@ import attrs
 
 from memory_routing.conversation import Conversation
 from memory_routing.dataset import Dataset
-from memory_routing.duplicates import TextIndex, shingles
+from memory_routing.duplicates import FEWEST, SharedText, TextIndex, shingles
 from memory_routing.example import Example, Scenario
 from memory_routing.generation.config import GenerationConfig
 from memory_routing.generation.gate import Refusal
@@ -19,8 +19,6 @@ from memory_routing.generation.plan import Plan
 
 __all__ = ["SURPLUS", "Admission", "name_of"]
 
-_FEWEST: Final = 5
-"""Shingles that a conversation and a scenario share before it is no accident, unless the scenario has fewer."""
 SURPLUS: Final = "surplus"
 """Refused for labels that nobody asked for and that have enough conversations: nothing is wrong with it."""
 
@@ -94,16 +92,13 @@ class _Quoted:
 
     def __init__(self, scenarios: Sequence[Scenario], share: float) -> None:
         self._scenarios = list(scenarios)
-        found = [shingles(scenario.conversation) for scenario in scenarios]
-        self._needed = [max(math.ceil(share * len(own)), min(_FEWEST, len(own))) for own in found]
-        self._places: dict[str, list[int]] = defaultdict(list)
-        for place, own in enumerate(found):
-            for shingle in own:
-                self._places[shingle].append(place)
+        self._texts = SharedText(scenario.conversation for scenario in scenarios)
+        # Few shingles may be shared by accident, unless the scenario has no more.
+        self._needed = [max(math.ceil(share * size), min(FEWEST, size)) for size in self._texts.sizes]
 
     def __call__(self, conversation: Conversation) -> Scenario | None:
-        hits = Counter(place for shingle in shingles(conversation) for place in self._places.get(shingle, ()))
-        quoted = [place for place, count in hits.items() if count >= self._needed[place]]
+        shared = self._texts.shared(shingles(conversation))
+        quoted = [place for place, count in shared.items() if count >= self._needed[place]]
         return self._scenarios[min(quoted)] if quoted else None
 
 
