@@ -27,6 +27,7 @@ from memory_routing import MARKETING, Checkpoint, Dataset, Scenario, Taxonomy, e
 from memory_routing.frozen import plain
 from memory_routing.prompt import system_prompt, user_prompt
 from memory_routing.runs import read_rows
+from memory_routing.selection import best_supervised, released
 from memory_routing.tinker import (
     ReinforcementConfig,
     SupervisedConfig,
@@ -35,7 +36,6 @@ from memory_routing.tinker import (
     TinkerTrainer,
 )
 from memory_routing.tinker.preparation import Order
-from memory_routing.tinker.selection import best_supervised, released
 from memory_routing.watch import Watch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

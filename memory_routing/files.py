@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any
 
 from memory_routing.errors import BadLine, DatasetError
 
-__all__ = ["json_text", "parse_json", "read_bytes", "read_json_lines", "write_json_lines", "write_whole"]
+__all__ = ["file_hash", "json_text", "parse_json", "read_bytes", "read_json_lines", "write_json_lines", "write_whole"]
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -48,6 +49,12 @@ def write_whole(path: str | Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink()
         raise
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _umask() -> int:

@@ -58,8 +58,7 @@ class Router(ABC):
         if name.startswith("hub:"):
             from memory_routing.hub import fetch
 
-            repo, _, revision = name.removeprefix("hub:").partition("@")
-            folder = fetch(repo, revision or None)
+            folder = fetch(name.removeprefix("hub:"))
 
         return EmbeddedRouter(folder)
 

@@ -21,10 +21,12 @@ pytest.importorskip("jinja2", reason="the extra 'hub' is not installed")
 from huggingface_hub import CardData, ModelCard, ModelCardData, RepoCard
 
 from memory_routing import DatasetError, ModelError, Report, Router, TrainingError, compare, evaluate, marketing
-from memory_routing.card import check_card, model_card
-from memory_routing.claims import claims, read_report
+from memory_routing.card import CardDetails, check_card, differences, model_card
+from memory_routing.claims import claims, read_report, text_hash
 from memory_routing.embedded.folder import Manifest, ModelFolder
+from memory_routing.embedded.router import MAX_CHARACTERS
 from memory_routing.frozen import plain
+from memory_routing.intervals import share
 from memory_routing.marketing import MODEL_FOLDER
 from memory_routing.trainer import Checkpoint, SamplerWeights, TrainingState
 
@@ -104,12 +106,12 @@ def test_the_rows_are_those_of_the_report() -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in card().splitlines() if line[:1] == "|"]
     by_name = {row[0].strip("`"): row for row in rows}
     for name, scores in told()["categories"].items():
-        support, precision, recall, f1, interval, n = by_name[name][1:7] if len(by_name[name]) > 2 else [""] * 6
+        support, *cells, n = by_name[name][1:9]
         assert (int(support), int(n)) == (scores["support"], scores["f1"]["n"] or 0)
-        for cell, estimate in ((precision, scores["precision"]), (recall, scores["recall"]), (f1, scores["f1"])):
-            assert cell == ("–" if estimate["value"] is None else f"{estimate['value']:.3f}")
-        if scores["f1"]["n"]:
-            assert interval == f"{scores['f1']['low']:.3f} to {scores['f1']['high']:.3f}"
+        for metric, cell, interval in zip(("precision", "recall", "f1"), cells[::2], cells[1::2], strict=True):
+            value, low, high = (scores[metric][key] for key in ("value", "low", "high"))
+            assert cell == ("–" if value is None else f"{value:.3f}")
+            assert interval == ("–" if value is None else f"{low:.3f} to {high:.3f}")
     f1 = told()["summary"]["f1"]
     assert by_name["mean F1"][1:] == [f"{f1['value']:.3f}", f"{f1['low']:.3f} to {f1['high']:.3f}", "40"]
 
@@ -217,16 +219,24 @@ def test_failures_leaks_and_speed_are_said() -> None:
     other["failures"] = [{"id": "x", "reason": "down"}]
     other["malformed"] = 3
     leak = {"train": 1234, "scenarios": 40, "exact": [1], "near": [1, 2], "groups": [], "clean": False}
+    leak["data"] = manifest().dataset_hash
     other["leakage"] = leak
     speed = {"value": 0.0051, "n": 40, "low": 0.005, "high": 0.0061}
-    other["timing"] = {"p50": speed, "p95": speed, "p99": speed, "per_second": 120.0}
+    other["timing"] = {"p50": speed, "p95": speed, "p99": speed, "per_second": 120.0, "batch": 40}
     text = model_card(MODEL_FOLDER, other)
     assert "1 more scenarios got no decision" in text
     assert "3 answers were malformed" in text
     assert "leaks into the training data" in text
-    assert "0.005 to 0.006" in text
+    assert "| 5.10 ms (5.00 to 6.10) | 40 |" in text
+    assert "| 120 | 40 |" in text
     other["leakage"] = {**leak, "exact": [], "near": [], "clean": True}
     assert "shares no text and no contrast group with the 1,234" in model_card(MODEL_FOLDER, other)
+    # Clean of some other training data is no news of this model.
+    for unknown in (None, {**other["leakage"], "data": "0" * 64}):
+        other["leakage"] = unknown
+        text = model_card(MODEL_FOLDER, other)
+        assert "was not checked" in text
+        assert "shares no text" not in text
 
 
 def test_names_cannot_become_markup() -> None:
@@ -288,9 +298,11 @@ def test_the_stages_are_those_of_the_run(tmp_path: Path) -> None:
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.count("|") > 3}
     assert "| 0 | 0.111 |" in rows["base"]
     assert "| 10 of 77 | 0.222 |" in rows["SFT"]
-    assert f"| 60 of 77 | {manifest().metrics['f1']:.3f} |" in rows["SFT + RL"]
+    assert f"| 60 of 77 | {manifest().metrics['f1']:.3f} |" in rows["SFT + RL (this model)"]
     # Of 200 that were asked for, the data had 123.
     assert "n = 123" in text
+    found = share(12, 123)
+    assert f"| 0.100 ({found.low:.3f} to {found.high:.3f}) |" in rows["SFT"]
     assert check_card(text, told()) == []
 
 
@@ -318,7 +330,7 @@ def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
     assert "Nothing else of them is known" in body
     assert "training examples" not in body
     assert "synthetic" not in body
-    assert body.count("not known to this card") == 3
+    assert body.count("not known to this card") == 4
     assert "Stages" not in body
 
 
@@ -339,5 +351,72 @@ def test_reports_are_read_and_others_refused(tmp_path: Path) -> None:
     assert claims(read_report(path)) == claims(told())
     for text in ("", "[]", "{}", json.dumps({**told(), "summary": {"f1": 0.99}}), "{"):
         path.write_text(text)
-        with pytest.raises(DatasetError, match="no report of a benchmark"):
+        with pytest.raises(DatasetError, match="report"):
             read_report(path)
+
+
+def test_what_its_maker_says_of_a_model(tmp_path: Path) -> None:
+    model = model_of(tmp_path, dataset_hash="ab" * 32, base_model="someone/else")
+    details = CardDetails(
+        name="desk | router",
+        repository="acme/desk",
+        authors="Acme",
+        license="MIT",
+        base_license="Apache-2.0",
+        data="Tickets of *one* year, written by a model.",
+        data_license="CC-BY-4.0",
+        language="de",
+    )
+    head, body = halves(model_card(model, measured(), details=details))
+    assert (head["license"], head["language"], head["model-index"][0]["name"]) == ("mit", "de", "desk | router")
+    assert r"# desk \| router: a memory router" in body
+    assert 'Router.load("hub:acme/desk")' in body
+    assert r"Tickets of \*one\* year" in body
+    for part, licence in (("model", "MIT"), ("base model someone/else", "Apache-2.0"), ("training data", "CC-BY-4.0")):
+        assert f"| {part} | {licence} |" in body
+    assert "author = {Acme}" in body
+    assert "# router: a" in model_card(model, measured(), details=CardDetails(repository="acme/router"))
+
+
+def test_a_generated_card_is_made_again_from_itself(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "sft", "rl", validation=200)
+    text = model_card(MODEL_FOLDER, told(), run, details=CardDetails(authors="A: b # c", data="x\ny"))
+    assert differences(text, MODEL_FOLDER, told()) == []
+    assert differences(text.replace("\n", "\r\n"), MODEL_FOLDER, told()) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("license: apache-2.0", "license: mit"),
+        ("language: en", "language: fr"),
+        ("- multi-label-classification", "- state-of-the-art"),
+        ("base_model: sentence-transformers/all-MiniLM-L6-v2", "base_model: someone/else"),
+        ("type: memory_routing", "type: mteb"),
+        ("## Limits", "It beats everything.\n\n## Limits"),
+        ("| mean F1 | 0.", "| mean F1 | 0.99"),
+    ],
+)
+def test_a_card_edited_with_its_hash_is_found(before: str, after: str) -> None:
+    assert before in card()
+    edited = card().replace(before, after)
+    body = RepoCard(edited).text
+    edited = edited.replace(halves(card())[0]["memory_routing"]["text"], text_hash(body))
+    assert check_card(edited, told()) == []
+    assert differences(edited, MODEL_FOLDER, told())
+
+
+def test_a_report_with_a_part_missing_is_refused() -> None:
+    for part in told():
+        other = {key: value for key, value in told().items() if key != part}
+        with pytest.raises((DatasetError, KeyError)):
+            model_card(MODEL_FOLDER, other)
+    with pytest.raises(DatasetError, match="results"):
+        model_card(MODEL_FOLDER, {**told(), "results": []})
+
+
+def test_the_limits_that_the_documentation_names_are_those_of_the_code() -> None:
+    limits = (Path(__file__).parents[1] / "docs/limits.md").read_text(encoding="utf-8")
+    assert f"over {MAX_CHARACTERS:,} characters" in limits
+    assert f"windows of {manifest().window} tokens" in limits
+    assert f"The benchmark of {len(marketing.benchmark())} " in limits

@@ -90,11 +90,11 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, data: list[str | 
     train: list[str | Path] = ["train", "tinker", "--out", tmp_path / "x"]
     export: list[str | Path] = ["export", tmp_path, "--out", tmp_path / "x"]
     cases: list[tuple[list[str | Path], str]] = [
-        ([*train, "--prices", "1,2"], "--prices takes three numbers"),
+        ([*train, "--prices", "1,2"], "--prices takes 3 numbers"),
         ([*train, "--validation", tmp_path / "a"], "--validation needs --train"),
         ([*train, *data, "--budget", "1"], "a budget needs prices"),
         ([*train, *data, "--learning-rate", "0"], "'learning_rate' must be > 0"),
-        ([*train, "--prices", "nan,1,1"], "--prices takes three numbers"),
+        ([*train, "--prices", "nan,1,1"], "--prices takes 3 numbers"),
         ([*train, "--wandb-project", "x"], "--wandb-project needs wandb"),
         (export, "has no checkpoint: is it a run folder?"),
         ([*export, "--dtype", "int4"], "--dtype is float32 or bfloat16"),

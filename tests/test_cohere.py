@@ -460,7 +460,7 @@ def test_on_a_terminal_the_plan_and_its_price_come_first(
         (["--target", "company.brand=1"], "no category"),
         (["--budget", "0.000001"], "does not pay for one call"),
         (["--budget", "5", "--model", "command-new"], "a budget needs prices"),
-        (["--prices", "2.5"], "--prices takes two numbers"),
+        (["--prices", "2.5"], "--prices takes 2 numbers"),
         (["--keep", "most"], "--keep takes exact or superset"),
         (["--pools", "absent.toml"], "absent.toml"),
         (["--guide", "absent.md"], "absent.md"),

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ import pytest
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
 pytest.importorskip("jinja2", reason="the extra 'hub' is not installed")
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from memory_routing import DatasetError, ModelError, Router, evaluate, marketing
+from memory_routing import MARKETING, DatasetError, Decision, ModelError, Router, evaluate, marketing
 from memory_routing.card import model_card
 from memory_routing.cli import app
+from memory_routing.conversation import ConversationLike
 from memory_routing.errors import HubError
-from memory_routing.hub import FILES, check_publishable, fetch, publish, save_pretrained
+from memory_routing.hub import _UNSTABLE as UNSTABLE
+from memory_routing.hub import _apart, _comparable, check_publishable, check_repository, fetch, publish, save_pretrained
 from memory_routing.marketing import MODEL_FOLDER
 
 from .hub_server import KEY, Hub, running
@@ -35,6 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationW
 
 SCENARIOS = marketing.benchmark()[:12]
 REPO = "org/router"
+FILES = ("model.onnx", "tokenizer.json", "taxonomy.toml", "router.json", "README.md", "report.json")
 
 
 @cache
@@ -74,7 +79,7 @@ def folder(complete: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is published was checked before, which other tests are about and which takes a second each time."""
-    monkeypatch.setattr("memory_routing.hub.check_publishable", lambda folder: {})
+    monkeypatch.setattr("memory_routing.hub.check_publishable", lambda folder, base: dict.fromkeys(FILES, 1))
 
 
 def decisions(folder: Path | None) -> bytes:
@@ -187,7 +192,7 @@ def test_card_and_report_edited_to_the_same_better_number_are_refused(hub: Hub, 
     better["summary"]["f1"]["value"] = 0.999
     (folder / "report.json").write_text(json.dumps(better))
     (folder / "README.md").write_text(model_card(folder, better))
-    refused(hub, folder, HubError, r"the report is not of this model.*\n  summary\.f1: the report says 0\.999")
+    refused(hub, folder, HubError, r"the report is not of this model.*\n  summary\.f1\.value: the report says 0\.999")
 
 
 def test_the_report_of_another_model_is_refused(hub: Hub, folder: Path) -> None:
@@ -206,7 +211,7 @@ def test_the_report_of_another_model_is_refused(hub: Hub, folder: Path) -> None:
 
 def test_what_is_no_report_is_refused(hub: Hub, folder: Path) -> None:
     (folder / "report.json").write_text("{}")
-    refused(hub, folder, DatasetError, "no report of a benchmark")
+    refused(hub, folder, DatasetError, "expected a report")
 
 
 def test_a_folder_is_not_written_with_a_card_of_something_else(tmp_path: Path) -> None:
@@ -229,6 +234,150 @@ def test_a_wrong_key_is_said_and_not_shown(hub: Hub, complete: Path) -> None:
     assert REPO not in hub.repos
 
 
+@pytest.mark.usefixtures("checked")
+@pytest.mark.parametrize("key", ["hf_right key", "hf_right\nkey", "hf_ri\x00ghtkey", "hf_rightkéy"])
+def test_what_can_be_no_key_is_not_sent_and_not_shown(hub: Hub, complete: Path, key: str) -> None:
+    with pytest.raises(HubError, match="characters that no key has") as caught:
+        publish(complete, REPO, key)
+    assert "right" not in str(caught.value)
+    assert hub.requests == []
+
+
+@pytest.mark.usefixtures("checked")
+@pytest.mark.parametrize("key", ["", " ", "\n"])
+def test_an_empty_key_is_none(hub: Hub, complete: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(complete, REPO, f" {KEY}\n", private=False)
+    monkeypatch.setenv("HF_TOKEN", key)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", "/nowhere")
+    assert fetch(REPO).is_dir()
+    with pytest.raises(HubError, match="set HF_TOKEN"):
+        publish(complete, REPO)
+
+
+@pytest.mark.usefixtures("checked")
+def test_a_repository_of_something_else_is_not_written_over_unasked(hub: Hub, complete: Path) -> None:
+    hub.repos[REPO] = {"0" * 40: {"README.md": b"a card of BERT", "pytorch_model.bin": b"x", ".gitattributes": b""}}
+    with pytest.raises(HubError, match=r"holds something else \(README.md, pytorch_model.bin\).*--replace"):
+        publish(complete, REPO)
+    assert hub.files(REPO)["README.md"] == b"a card of BERT"
+    publish(complete, REPO, replace=True)
+    assert "router.json" in hub.files(REPO)
+    # One that holds nothing yet, and one that holds such a model, are as good as new.
+    hub.repos["org/empty"] = {"0" * 40: {".gitattributes": b""}}
+    publish(complete, "org/empty")
+    publish(complete, "org/empty")
+
+
+@pytest.mark.parametrize("name", ["router", "a/b/c", "org/..", "", "org/na me", "/router"])
+def test_a_name_without_an_organisation_creates_nothing(hub: Hub, complete: Path, name: str) -> None:
+    with pytest.raises(HubError, match="organisation/name"):
+        publish(complete, name)
+    with pytest.raises(HubError, match="organisation/name"):
+        check_repository(name)
+    assert hub.requests == []
+
+
+def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(HubError, match="not empty"):
+        save_pretrained(MODEL_FOLDER, tmp_path, model_card(MODEL_FOLDER, told()), told())
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("checked")
+def test_a_damaged_cache_is_fetched_again(hub: Hub, complete: Path) -> None:
+    publish(complete, REPO)
+    found = fetch(REPO) / "taxonomy.toml"
+    found.resolve().write_bytes(found.read_bytes()[:-5])
+    with pytest.raises(ModelError, match="damaged"):
+        Router.load(found.parent)
+    assert Router.load(f"hub:{REPO}").classify("ok thanks") == Router.load().classify("ok thanks")
+
+
+@pytest.mark.usefixtures("checked")
+def test_what_is_no_model_is_named(hub: Hub) -> None:
+    hub.repos["org/bert"] = {"0" * 40: {"README.md": b"BERT", "config.json": b"{}"}}
+    with pytest.raises(ModelError, match=r"org/bert: it holds no model that can be loaded"):
+        Router.load("hub:org/bert")
+    with pytest.raises(ModelError, match="hub:organisation/name"):
+        Router.load("org/bert")
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    here = list(inside)
+    for key, item in here:
+        yield from leaves(item, (*path, key))
+    if not here:
+        yield path
+
+
+TAKEN_AS_THEY_ARE = {"timing", "leakage", "failures", "reliability", "model"}
+
+
+@settings(max_examples=80)
+@given(st.data())
+def test_any_part_of_a_report_that_is_changed_is_found(data: st.DataObject) -> None:
+    places = [
+        path for path in leaves(told()) if path[0] not in TAKEN_AS_THEY_ARE and not {"decision", *UNSTABLE} & {*path}
+    ]
+    path = data.draw(st.sampled_from(places))
+    other = copy.deepcopy(told())
+    at = other
+    for key in path[:-1]:
+        at = at[key]
+    before = at[path[-1]]
+    if data.draw(st.booleans()) and isinstance(at, dict):
+        del at[path[-1]]
+        changed = before is not None
+    else:
+        at[path[-1]] = not before if isinstance(before, bool) else before + 0.001 if isinstance(before, float) else "x"
+        changed = True
+    assert bool(list(_apart(_comparable(other), _comparable(told())))) is changed
+
+
+@pytest.mark.parametrize("name", UNSTABLE)
+def test_what_hangs_on_the_machine_may_differ_a_little(name: str) -> None:
+    other = copy.deepcopy(told())
+    other["summary"][name]["value"] -= 0.01
+    assert list(_apart(_comparable(other), _comparable(told()))) == []
+    other["summary"][name]["value"] -= 0.02
+    (difference,) = _apart(_comparable(other), _comparable(told()))
+    assert difference.startswith(f"summary.{name}.value: the report says")
+
+
+def test_a_report_with_labels_that_are_none_is_named(hub: Hub, folder: Path) -> None:
+    other = copy.deepcopy(told())
+    other["results"][3]["accepted"] = [["company.wisdom"]]
+    (folder / "report.json").write_text(json.dumps(other))
+    (folder / "README.md").write_text(model_card(folder, other))
+    refused(hub, folder, DatasetError, r"report\.json: result 3: .*company\.wisdom")
+
+
+def test_the_command_compares_with_another_report(hub: Hub, report: Path, tmp_path: Path) -> None:
+    other = evaluate(_Silent(), SCENARIOS).to_dict()
+    (tmp_path / "silent.json").write_text(json.dumps(other))
+    line = ["publish", str(MODEL_FOLDER), "--to", REPO, "--report", str(report), "--dry-run"]
+    line += ["--against", str(tmp_path / "silent.json"), "--out", str(tmp_path / "kept"), "--authors", "Acme"]
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    card = (tmp_path / "kept/README.md").read_text()
+    assert "Against others on the same scenarios" in card
+    assert "silent" in card
+    assert 'Router.load("hub:org/router")' in card
+    (tmp_path / "silent.json").write_text(json.dumps({**other, "results": other["results"][1:]}))
+    failed = CliRunner().invoke(app, line[:-4])
+    assert failed.exit_code == 2
+    assert "silent.json" in failed.stderr
+
+
+class _Silent(Router):
+    taxonomy = MARKETING
+
+    def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
+        return [Decision(MARKETING, (), router="silent") for _ in conversations]
+
+
 @pytest.mark.parametrize("key", [KEY, None])
 def test_a_missing_repository_is_said(hub: Hub, key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if key is None:
@@ -243,8 +392,6 @@ def test_a_name_that_is_none(hub: Hub, complete: Path) -> None:
     for name in ("a/b/c", "org/..", ""):
         with pytest.raises(HubError):
             fetch(name)
-    with pytest.raises(HubError, match="organisation/name"):
-        publish(complete, "a/b/c")
     assert hub.repos == {}
 
 
@@ -262,12 +409,13 @@ FAULTS = {
 @pytest.mark.usefixtures("checked")
 def test_an_interrupted_upload_leaves_nothing_half(hub: Hub, complete: Path, fault: str) -> None:
     pattern, status = FAULTS[fault]
-    hub.repos[REPO] = {"0" * 40: {"README.md": b"before"}}
+    before = {"README.md": b"before", "router.json": b"{}"}
+    hub.repos[REPO] = {"0" * 40: before}
     hub.faults[pattern] = status
     said = r"403.*make a key" if status == 403 else "published whole or not at all; try again"
     with pytest.raises(HubError, match=said) as caught:
         publish(complete, REPO)
-    assert hub.files(REPO) == {"README.md": b"before"}
+    assert hub.files(REPO) == before
     assert KEY not in str(caught.value)
     hub.faults.clear()
     publish(complete, REPO)
@@ -327,12 +475,17 @@ def test_the_command_publishes_and_the_model_is_loaded_by_its_name(hub: Hub, rep
         return subprocess.run(line, capture_output=True, text=True, check=False, env=known)
 
     line = ("publish", str(MODEL_FOLDER), "--to", REPO, "--report", str(report), "--public")
-    wrong = run(*line, HF_TOKEN="hf_wrongkey")
+    shown = run(*line, HF_TOKEN=KEY)
+    assert shown.returncode == 2
+    assert "12 conversations in full" in shown.stderr
+    assert hub.requests == []
+    wrong = run(*line, "--with-conversations", HF_TOKEN="hf_wrongkey")
     assert wrong.returncode == 2
     assert "HF_TOKEN" in wrong.stderr
     assert "wrongkey" not in wrong.stderr + wrong.stdout
     assert "Traceback" not in wrong.stderr
-    done = run(*line, HF_TOKEN=KEY)
+    # A mounted secret often ends in a line end.
+    done = run(*line, "--with-conversations", HF_TOKEN=f"{KEY}\n")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["commit"].startswith(hub.url)
     assert hub.private[REPO] is False

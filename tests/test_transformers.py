@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ pytest.importorskip("fastapi", reason="the extra 'server' is not installed")
 
 import torch
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 from memory_routing import (
     MARKETING,
@@ -30,6 +32,7 @@ from memory_routing import (
     Horizon,
     LabelSet,
     ModelError,
+    Router,
     RouterError,
     SamplerWeights,
     Taxonomy,
@@ -37,13 +40,17 @@ from memory_routing import (
     TrainingState,
     evaluate,
 )
+from memory_routing.cli import app
 from memory_routing.example import Scenario
+from memory_routing.runs import read_rows
+from memory_routing.selection import best_supervised
 from memory_routing.tinker import CookbookRenderer, TinkerRouter, TinkerTrainer
 from memory_routing.tinker.service import Service
 from memory_routing.transformers import Exported, TransformersRouter, export
 from memory_routing.transformers.grammar import AnswerGrammar
 
 from . import tiny, tiny_llama
+from .hub_server import KEY, running
 from .strategies import label_sets
 from .test_tinker import LEARNING
 
@@ -98,11 +105,16 @@ def test_every_answer_that_is_trained_on_is_allowed(name: str, labels: LabelSet)
 
 
 @pytest.fixture(scope="module")
-def trained(llama: Path, service: str, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs") / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(llama: Path, service: str, run: Path) -> Checkpoint:
     assert LEARNING.rl is not None
     config = attrs.evolve(LEARNING, validation=20, rl=None)
     trainer = TinkerTrainer(config, base_url=service, tokenizer=llama, timeout=60)
-    return trainer.fit(tiny.dataset(2000, 1), tiny.dataset(100, 2), tmp_path_factory.mktemp("runs") / "run")
+    return trainer.fit(tiny.dataset(2000, 1), tiny.dataset(100, 2), run)
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +180,10 @@ def test_decisions_do_not_depend_on_the_batch(exported: Exported, remote: Tinker
 
 def test_even_an_untrained_model_answers_with_label_sets(exported: Exported, tmp_path: Path, llama: Path) -> None:
     random = tiny_llama.write(tmp_path / "random")
-    for name in ("memory_routing.json", "taxonomy.toml"):
-        (random / name).write_bytes((exported.merged / name).read_bytes())
+    shutil.copy(exported.merged / "taxonomy.toml", random)
+    # As exports of earlier versions are, which name no files.
+    manifest = json.loads((exported.merged / "memory_routing.json").read_text()) | {"files": {}}
+    (random / "memory_routing.json").write_text(json.dumps(manifest))
     router = TransformersRouter(random)
     for decision in router.classify_batch([scenario.conversation for scenario in conversations(10)]):
         assert decision.malformed is None
@@ -251,6 +265,84 @@ def test_what_does_not_fit_the_checkpoint_is_refused(
     assert not (tmp_path / "gone").exists()
     with pytest.raises(RouterError, match=r"tinker://"):
         TinkerRouter(gone, tiny.TAXONOMY, tokenizer=llama, base_url=service, timeout=60)
+
+
+def test_a_card_of_an_export_has_the_stages_of_its_run(
+    exported: Exported, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="the extra 'hub' is not installed")
+    pytest.importorskip("jinja2", reason="the extra 'hub' is not installed")
+    from memory_routing.card import CardDetails, model_card
+    from memory_routing.hub import check_publishable, fetch, publish, save_pretrained
+
+    report = evaluate(TransformersRouter(exported.merged), conversations(8))
+    card = model_card(exported.merged, report, run, details=CardDetails(repository="org/language"))
+    (last,) = [
+        row for row in read_rows(run) if row.get("phase") == "sft" and row.get("step") == 0 and "validation/f1" in row
+    ]
+    rows = {line.split("|")[1].strip(): line for line in card.splitlines() if line.count("|") > 3}
+    assert f"{last['validation/f1']:.3f}" in rows["base"]
+    found = Checkpoint.read_all(run)
+    assert f"{best_supervised(found).metrics['f1']:.3f}" in rows["SFT (this model)"]
+    assert "n = 20, which chose the settings" in card
+    assert 'TransformersRouter(fetch("org/language"))' in card
+    assert "ONNX" not in card
+    folder = save_pretrained(exported.merged, tmp_path / "complete", card, report)
+    sizes = check_publishable(folder)
+    assert {"model.safetensors", "config.json", "tokenizer.json", "memory_routing.json", "README.md"} <= set(sizes)
+    with running() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        import huggingface_hub
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        publish(folder, "org/language", KEY, private=False)
+        assert set(hub.files("org/language")) == set(sizes)
+        # Where the model was exported from is nobody's business.
+        text = b"".join(data for name, data in hub.files("org/language").items() if name.endswith(".json"))
+        assert b"/tmp" not in text
+        router = TransformersRouter(fetch("org/language"))
+        with pytest.raises(ModelError, match="TransformersRouter loads"):
+            Router.load("hub:org/language")
+    again = evaluate(router, conversations(8))
+    assert [r.predicted for r in again.results] == [r.predicted for r in report.results]
+    assert again.model == report.model
+
+
+def test_the_commands_take_an_export_as_a_model(exported: Exported, tmp_path: Path) -> None:
+    rows = [
+        {"id": s.id, "conversation": s.conversation.to_dicts(), "expected": list(s.gold) or ["none"]}
+        for s in conversations(5)
+    ]
+    (tmp_path / "scenarios.json").write_text(json.dumps(rows))
+    line = ["benchmark", str(tmp_path / "scenarios.json"), "--model", str(exported.merged)]
+    done = CliRunner().invoke(app, [*line, "--out", str(tmp_path / "report.json")])
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["router"], len(report["results"])) == ("transformers", 5)
+    said = CliRunner().invoke(app, ["classify", "some frost again", "--model", str(exported.merged)])
+    assert json.loads(said.stdout) == TransformersRouter(exported.merged).classify("some frost again").to_dict()
+
+
+def test_an_adapter_is_published_without_the_place_of_its_base(exported: Exported) -> None:
+    told = json.loads((exported.adapter / "adapter_config.json").read_text())
+    assert (
+        told["base_model_name_or_path"]
+        == json.loads((exported.adapter / "memory_routing.json").read_text())["base_model"]
+    )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "taxonomy.toml"])
+def test_a_damaged_export_is_refused(exported: Exported, tmp_path: Path, name: str) -> None:
+    shutil.copytree(exported.merged, tmp_path / "model")
+    with (tmp_path / "model" / name).open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(ModelError, match=f"{name}: damaged"):
+        TransformersRouter(tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(ModelError, match=f"{name}.* missing"):
+        TransformersRouter(tmp_path / "model")
 
 
 def test_a_folder_that_is_no_export_is_refused(exported: Exported, tmp_path: Path) -> None:

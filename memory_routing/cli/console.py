@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,7 +18,18 @@ from rich.text import Text
 from memory_routing.marketing import MARKETING
 from memory_routing.taxonomy import Taxonomy
 
-__all__ = ["TaxonomyOption", "emit", "fail", "printable", "say", "show_table", "taxonomy_from", "to_terminal", "warn"]
+__all__ = [
+    "TaxonomyOption",
+    "emit",
+    "fail",
+    "prices_from",
+    "printable",
+    "say",
+    "show_table",
+    "taxonomy_from",
+    "to_terminal",
+    "warn",
+]
 
 _UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -29,6 +41,17 @@ TaxonomyOption = Annotated[
 def taxonomy_from(path: Path | None) -> Taxonomy:
     """The taxonomy that an option names."""
     return MARKETING if path is None else Taxonomy.load(path)
+
+
+def prices_from(text: str, of: Sequence[str], example: str) -> list[float]:
+    """The numbers of a `--prices` option, USD for a million tokens of each kind."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != len(of) or not all(0 <= number < math.inf for number in numbers):
+        fail(f"--prices takes {len(of)} numbers, USD for a million tokens of {', '.join(of)}: {example}")
+    return numbers
 
 
 def to_terminal() -> bool:

@@ -30,7 +30,7 @@ def export(
     if dtype not in ("float32", "bfloat16"):
         fail(f"--dtype is float32 or bfloat16, not {dtype}")
     checkpoints = Checkpoint.read_all(run)
-    from memory_routing.tinker.selection import released
+    from memory_routing.selection import released
     from memory_routing.transformers import export as write
 
     checkpoint = released(checkpoints) if at is None else _at(checkpoints, at)

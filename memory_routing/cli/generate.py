@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memory_routing.cli.console import TaxonomyOption, emit, fail, say, show_table, taxonomy_from, to_terminal
+from memory_routing.cli.console import (
+    TaxonomyOption,
+    emit,
+    fail,
+    prices_from,
+    say,
+    show_table,
+    taxonomy_from,
+    to_terminal,
+)
 from memory_routing.example import Scenario
 from memory_routing.frozen import plain
 from memory_routing.scenarios import read_scenarios
 from memory_routing.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from memory_routing.generation import Forecast, Generation, Plan, Prices
+    from memory_routing.generation import Forecast, Generation, Plan
 
 __all__ = ["generate"]
 
@@ -66,9 +75,9 @@ def generate(
     """
     used = taxonomy_from(taxonomy)
     from memory_routing.cohere import CohereTeacher
-    from memory_routing.generation import Gate, GenerationConfig, Pools, forecast, generate_dataset, plan
+    from memory_routing.generation import Gate, GenerationConfig, Pools, Prices, forecast, generate_dataset, plan
 
-    named = None if prices is None else _prices(prices)
+    named = None if prices is None else Prices(*prices_from(prices, ("input", "output"), "2.50,10.00"))
     if turns[0] > turns[1]:
         fail("--turns takes the least and the most, as in --turns 1 10")
     briefs = plan(
@@ -114,16 +123,6 @@ def _targets(values: Sequence[str]) -> dict[str, int]:
         if targets.setdefault(name, int(count)) != int(count):
             fail(f"--target names {name} twice, with {targets[name]} and {count}")
     return targets
-
-
-def _prices(text: str) -> Prices:
-    from memory_routing.generation import Prices
-
-    try:
-        before, after = (float(part) for part in text.split(","))
-        return Prices(before, after)
-    except ValueError:
-        fail("--prices takes two numbers, USD for a million tokens in and out: 2.50,10.00")
 
 
 def _guide(path: Path) -> str:

@@ -11,7 +11,16 @@ import attrs
 import typer
 
 from memory_routing import marketing
-from memory_routing.cli.console import TaxonomyOption, emit, fail, say, show_table, taxonomy_from, to_terminal
+from memory_routing.cli.console import (
+    TaxonomyOption,
+    emit,
+    fail,
+    prices_from,
+    say,
+    show_table,
+    taxonomy_from,
+    to_terminal,
+)
 from memory_routing.dataset import Dataset
 from memory_routing.frozen import plain
 from memory_routing.trainer import Checkpoint
@@ -92,7 +101,8 @@ def tinker(
         settings = attrs.evolve(settings, **{name: value for name, value in told.items() if value is not None})
         if learning_rate is not None:
             settings = attrs.evolve(settings, sft=attrs.evolve(settings.sft, learning_rate=learning_rate))
-        named = None if prices is None else Prices(*_three_numbers(prices))
+        kinds = ("prompts", "samples", "training")
+        named = None if prices is None else Prices(*prices_from(prices, kinds, "0.13,0.40,0.40"))
     except ValueError as error:
         fail(str(error))
     if sft_only:
@@ -146,16 +156,6 @@ def _wandb(project: str, folder: Path) -> Sink:
     # However the command ends, what was logged is sent.
     atexit.register(logger.close)
     return logger
-
-
-def _three_numbers(text: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 3 or not all(number >= 0 for number in numbers):
-        fail("--prices takes three numbers, USD for a million tokens of prompts, samples and training: 0.13,0.40,0.40")
-    return numbers
 
 
 def _show(checkpoint: Checkpoint, name: str) -> None:

@@ -13,6 +13,7 @@ from attrs.validators import ge, le
 
 from memory_routing.embedded.rule import Calibration, DecisionRule
 from memory_routing.errors import ModelError, TaxonomyError
+from memory_routing.exported import MANIFEST as LANGUAGE_MODEL
 from memory_routing.files import parse_json, write_whole
 from memory_routing.frozen import plain
 from memory_routing.taxonomy import Taxonomy
@@ -102,7 +103,10 @@ def _manifest(folder: Path) -> Manifest:
     try:
         plain = parse_json(path.read_bytes())
     except OSError:
-        raise ModelError(f"{folder}: no model folder, there is no {MANIFEST} to read") from None
+        hint = "" if folder.exists() else "; a model of a hub is named hub:organisation/name"
+        if (folder / LANGUAGE_MODEL).exists():
+            hint = "; it is an exported language model, which memory_routing.transformers.TransformersRouter loads"
+        raise ModelError(f"{folder}: no model folder, there is no {MANIFEST} to read{hint}") from None
     except ValueError as error:
         raise ModelError(f"{path}: damaged, {error}; {_REMEDY}") from None
     found = plain.get("format") if isinstance(plain, dict) else None

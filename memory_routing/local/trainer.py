@@ -75,6 +75,9 @@ class LocalTrainer(Trainer):
                 "validation": validation.hash,
             },
         )
+        if not run.rows():
+            held = {"train": train, "validation": validation}
+            run.log(step=0, **{f"data/{name}": {"conversations": len(part)} for name, part in held.items()})
         training = _Training(self.config, pretrained, train, run)
         training.resume()
         training.finish()

@@ -13,13 +13,13 @@ from memory_routing.datums import AlignedDatum, PolicyDatum, align, align_all
 from memory_routing.divergence import Divergence, divergence
 from memory_routing.errors import TrainingError
 from memory_routing.progress import track
+from memory_routing.selection import best_supervised
 from memory_routing.tinker.config import ReinforcementConfig
 from memory_routing.tinker.cost import Tokens
 from memory_routing.tinker.greedy import evaluation_tokens, greedy_scores, on_validation
 from memory_routing.tinker.job import Job
 from memory_routing.tinker.preparation import Item, Order, spaced
 from memory_routing.tinker.rollouts import Group, group_datums, rollout_metrics, scored
-from memory_routing.tinker.selection import best_supervised
 from memory_routing.tinker.service import Floats, Learner, Rollout, Sampler, Step, to_datum
 from memory_routing.trainer import Checkpoint
 from memory_routing.watch import Level

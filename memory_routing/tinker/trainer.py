@@ -16,6 +16,7 @@ from memory_routing.files import write_whole
 from memory_routing.frozen import plain
 from memory_routing.reward import RewardFn, RoutingReward
 from memory_routing.runs import CHECKPOINTS, TAXONOMY, RunFolder, read_rows
+from memory_routing.selection import released
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.tinker.config import TinkerConfig
 from memory_routing.tinker.constant import best_constant
@@ -25,7 +26,6 @@ from memory_routing.tinker.job import Job, Sink
 from memory_routing.tinker.preparation import prepare, spaced
 from memory_routing.tinker.reinforcement import reinforce
 from memory_routing.tinker.renderer import CookbookRenderer, load_tokenizer, renderer_for
-from memory_routing.tinker.selection import released
 from memory_routing.tinker.service import Service, ServiceError
 from memory_routing.tinker.supervised import fine_tune
 from memory_routing.trainer import Checkpoint, Trainer

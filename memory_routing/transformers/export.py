@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,11 +12,12 @@ from tinker_cookbook.exceptions import TinkerCookbookError
 from tinker_cookbook.weights import build_hf_model, build_lora_adapter
 
 from memory_routing.errors import TrainingError
+from memory_routing.exported import write_folder
+from memory_routing.files import write_whole
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.tinker.renderer import load_tokenizer
 from memory_routing.tinker.service import Service, ServiceError
 from memory_routing.trainer import Checkpoint
-from memory_routing.transformers.folder import write_folder
 
 __all__ = ["Exported", "export"]
 
@@ -76,9 +78,16 @@ def export(
         except (ServiceError, TinkerCookbookError, ValueError) as error:
             raise TrainingError(f"exporting {checkpoint.state}: {error}") from None
         tokenizer.save_pretrained(room / "adapter")
+        _name_base(room / "adapter" / "adapter_config.json", checkpoint.base_model)
         for part in ("adapter", "merged"):
             write_folder(room / part, checkpoint, taxonomy)
         if out.exists():
             out.rmdir()
         shutil.move(room, out)
     return Exported(out / "adapter", out / "merged")
+
+
+def _name_base(path: Path, base: str) -> None:
+    """In place of the folder that the base model was read from, which says nothing elsewhere."""
+    told = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+    write_whole(path, (json.dumps(told, indent=2) + "\n").encode())

@@ -15,10 +15,10 @@ from memory_routing.answers import answer_decision, marginals, neighbours, promp
 from memory_routing.conversation import ConversationLike
 from memory_routing.decision import Decision, Usage
 from memory_routing.errors import ModelError
+from memory_routing.exported import check_files, read_folder
 from memory_routing.labels import LabelSet
 from memory_routing.router import Router
 from memory_routing.tinker.renderer import CookbookRenderer, load_tokenizer
-from memory_routing.transformers.folder import read_folder
 from memory_routing.transformers.grammar import AnswerGrammar
 
 __all__ = ["TransformersRouter"]
@@ -45,12 +45,20 @@ class TransformersRouter(Router):
     ) -> None:
         folder = Path(folder)
         manifest, self.taxonomy = read_folder(folder)
+        check_files(folder, manifest)
+        self.manifest = manifest
+        """Where the model comes from."""
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._model = _load(folder, str(base or manifest.base_model), dtype).to(self._device).eval()
         self._renderer = CookbookRenderer(self.taxonomy, load_tokenizer(folder), manifest.renderer)
         self._grammar = AnswerGrammar(self._renderer)
         self._longest: int | None = getattr(self._model.config, "max_position_embeddings", None)
         self._scores = scores
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the model: of its manifest, which has the hashes of its files."""
+        return self.manifest.hash
 
     def classify_batch(self, conversations: Sequence[ConversationLike]) -> list[Decision]:
         """One decision for each conversation, in input order; see `Router.classify_batch`."""

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from memory_routing.errors import ModelError, TaxonomyError
-from memory_routing.files import parse_json, write_whole
+from memory_routing.files import file_hash, parse_json, write_whole
 from memory_routing.frozen import plain
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.trainer import Checkpoint
 from memory_routing.wire import strict_converter, structure
 
-__all__ = ["Manifest", "read_folder", "write_folder"]
+__all__ = ["FILES", "MANIFEST", "Manifest", "check_files", "read_folder", "write_folder"]
 
 FORMAT: Final = 1
 MANIFEST: Final = "memory_routing.json"
 TAXONOMY: Final = "taxonomy.toml"
+FILES: Final = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("merges.txt", TAXONOMY),
+)
+"""Patterns of what an exported model needs beside its manifest. None of it is executed."""
 
 
 @attrs.frozen
@@ -35,21 +43,41 @@ class Manifest:
     step: int
     config: dict[str, Any]
     metrics: dict[str, float]
+    files: dict[str, str] = attrs.field(factory=dict)
+    """File name to SHA-256, of all that the model needs; empty in exports of earlier versions."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the model: of its manifest, which has the hashes of its files."""
+        return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Manifest:
+    def of(cls, checkpoint: Checkpoint, files: Mapping[str, str]) -> Manifest:
         """What an export of a checkpoint says."""
-        told = plain(checkpoint)
-        return cls(FORMAT, **{field.name: told[field.name] for field in attrs.fields(cls) if field.name != "format"})
+        told = plain(checkpoint) | {"format": FORMAT, "files": dict(files)}
+        return cls(**{field.name: told[field.name] for field in attrs.fields(cls)})
 
 
 _CONVERTER = strict_converter()
 
 
 def write_folder(folder: Path, checkpoint: Checkpoint, taxonomy: Taxonomy) -> None:
-    """Write manifest and taxonomy beside the weights."""
+    """Write manifest and taxonomy beside the weights, the manifest last."""
     write_whole(folder / TAXONOMY, taxonomy.to_toml().encode())
-    write_whole(folder / MANIFEST, (json.dumps(plain(Manifest.of(checkpoint)), indent=1) + "\n").encode())
+    found = sorted({path.name for pattern in FILES for path in folder.glob(pattern)})
+    told = Manifest.of(checkpoint, {name: file_hash(folder / name) for name in found})
+    write_whole(folder / MANIFEST, (json.dumps(plain(told), indent=1) + "\n").encode())
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise `ModelError` that names the first file that is missing or damaged."""
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise ModelError(f"{path}: missing; export the model again")
+        found = file_hash(path)
+        if found != expected:
+            raise ModelError(f"{path}: damaged, SHA-256 is {found} and should be {expected}; export it again")
 
 
 def read_folder(folder: Path) -> tuple[Manifest, Taxonomy]:
