@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from memory_routing.dataset import Dataset
 from memory_routing.decision import Decision
 from memory_routing.errors import RouterError, TaxonomyError
 from memory_routing.example import Scenario
+from memory_routing.leakage import check_leakage
 from memory_routing.report import Failure, Report, ScenarioResult, Timing
 from memory_routing.reward import RewardFn, RoutingReward
 from memory_routing.router import Router
@@ -20,13 +22,19 @@ _GIVE_UP: Final = 3
 
 
 def evaluate(
-    router: Router, scenarios: Sequence[Scenario], *, reward: RewardFn | None = None, timed: bool = False
+    router: Router,
+    scenarios: Sequence[Scenario],
+    *,
+    train: Dataset | None = None,
+    reward: RewardFn | None = None,
+    timed: bool = False,
 ) -> Report:
     """Route every scenario and score the decisions.
 
     All go to the router in one batch. Where that fails, what is missing is asked for one by one; a scenario that fails
     again is among the report's `failures` and in no score. With `timed` every scenario that was decided is also decided
-    alone against the clock, which is twice the calls. `reward` is `RoutingReward` where left out.
+    alone against the clock, which is twice the calls. `train` is what the router learned from: the report then says
+    what the scenarios share with it. `reward` is `RoutingReward` where left out.
 
     Raises `ValueError` without scenarios, `TaxonomyError` before anything is routed for scenarios of another taxonomy
     than the router's, `RouterError` for one decision too few or too many, and what the router raises where it decides
@@ -48,7 +56,8 @@ def evaluate(
     results = tuple(ScenarioResult(scenarios[i], decided[i]) for i in sorted(decided))
     name = results[0].decision.router or type(router).__name__
     model = getattr(router, "model_hash", None)
-    return Report(name, router.taxonomy, results, reward or RoutingReward(), failures, timing, model=model)
+    leaks = None if train is None else check_leakage(train, scenarios)
+    return Report(name, router.taxonomy, results, reward or RoutingReward(), failures, timing, leaks, model)
 
 
 def _decided(router: Router, scenarios: Sequence[Scenario]) -> tuple[dict[int, Decision], tuple[Failure, ...]]:

@@ -16,7 +16,9 @@ from memory_routing import (
     Conversation,
     Dataset,
     Example,
+    Router,
     Scenario,
+    evaluate,
     read_scenarios,
 )
 from memory_routing.duplicates import FEWEST, find_leaks, jaccard, shingles
@@ -89,6 +91,14 @@ def test_shared_groups_are_found_whatever_they_are_called(tmp_path: Path) -> Non
     assert items[0].group == "7"
     assert check_leakage(data(TEXT, group="7"), items).groups == ("7",)
     assert check_leakage(data(TEXT, group="8"), items).clean
+
+
+def test_a_report_says_what_was_learned_from() -> None:
+    asked = scenarios(TEXT, OTHER)
+    report = evaluate(Router.load(), asked, train=data(TEXT))
+    assert report.leakage == check_leakage(data(TEXT), asked)
+    assert len(report.leakage.exact) == 1
+    assert evaluate(Router.load(), asked).leakage is None
 
 
 def test_the_check_needs_no_extra() -> None:
