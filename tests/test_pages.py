@@ -218,8 +218,9 @@ def test_charts_of_a_report_are_its_numbers(page: Page, stored: tuple[Path, Path
     assert lines(drawn["calibration"])["scores, with n"] == [(b["score"], b["right"]["value"]) for b in bins]
     assert segments(drawn["calibration"], 1) == [(b["right"]["low"], b["right"]["high"]) for b in bins]
     told = {row[0]: row for row in rows_of(page.html(), "Expected calibration error of each", place)}
+    titles = {"all": "all scores", "said": "scores of the labels said"}
     assert {name: cells[1] for name, cells in told.items()} == {
-        name: f"{e['value']:.3f} {e['low']:.3f} to {e['high']:.3f}, n = {e['n']}"
+        titles.get(name, name): f"{e['value']:.3f} {e['low']:.3f} to {e['high']:.3f}, n = {e['n']}"
         for name, e in ((name, found["ece"]) for name, found in data["reliability"].items())
     }
     assert [text.get_text() for text in drawn["calibration"].axes[0].texts] == [str(b["right"]["n"]) for b in bins]
