@@ -19,13 +19,8 @@ from memory_routing import MARKETING, RoutingReward, lint_reward, marketing
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
 
-# What the original project published of its own model and of its teacher, and what two blind readings by the
-# annotation guide, by a large language model, reach on the same 50 scenarios.
-ORIGINAL = {
-    "original 8B model": {"f1": 0.68, "exact": 0.60, "f1_hard": 0.50},
-    "its 104B teacher": {"f1": 0.612, "exact": 0.26, "f1_hard": 0.72},
-    "blind reading by a large model": {"f1": 0.95, "exact": 0.87, "f1_hard": 0.85},
-}
+ORIGINAL = ("the original's 8B model", "the original's 104B teacher")
+BENCHMARKS = {"packaged": "the packaged 200", "published": "the original 50"}
 
 
 def load(name: str) -> Any:
@@ -57,11 +52,10 @@ def quality() -> str:
             "| the original project's benchmark, n = 50 | mean F1 | exact match | F1 of the hard ones, n = 10 |",
         ]
         lines += ["| --- | --- | --- | --- |"]
-        ours = " | ".join(interval(published[key]) for key in ("f1", "exact", "f1_hard"))
-        lines += [f"| embedded router | {ours} |"]
-        lines += [
-            f"| {name} | " + " | ".join(f"{v:.2f}" for v in row.values()) + " |" for name, row in ORIGINAL.items()
-        ]
+        peers = load("peers.json")["rows"]
+        scored = {"embedded router": published} | {name: peers[name]["quality"]["published"] for name in ORIGINAL}
+        for name, row in scored.items():
+            lines.append(f"| {name} | {' | '.join(interval(row[key]) for key in ('f1', 'exact', 'f1_hard'))} |")
     machine = results["machine"]
     start = results["cold_start_s"]
     lines += ["", f"| one core of an {machine['processor']}, Python {machine['python']} | median | 95th percentile |"]
@@ -136,45 +130,78 @@ def one_run(title: str, results: dict[str, Any]) -> str:
 
 
 def peers() -> str:
-    found = load("peers.json")
-    machine = found["machine"]
+    rows = load("peers.json")["rows"]
+    machines = {name: thread_of(row["machine"]) for name, row in rows.items() if "machine" in row}
+    alike = len({*machines.values()}) == 1
     head = [
-        *("packaged benchmark, n = 200: F1", "exact match", "the original 50: F1", "exact match "),
-        *("p50", "p95", "decisions a second", "memory", "packages", "training"),
+        *(f"{part}: {metric}" for part in BENCHMARKS.values() for metric in ("F1", "exact match")),
+        *("p50", "p95", "decisions a second", "memory, predicting", "memory, training", "packages", "training"),
+        *([] if alike else ["machine"]),
     ]
-    lines = [
-        f"| one thread of an {machine['processor']}, Python {machine['python']} | {' | '.join(head)} |",
-        "| --- |" + " --- |" * len(head),
-    ]
-    for name, row in found["rows"].items():
-        cells = [
-            interval(row["quality"][part][metric]) if part in row["quality"] else "–"
-            for part in ("packaged", "published")
-            for metric in ("f1", "exact")
-        ]
+    first = next(iter(machines.values())) if alike else "one thread"
+    lines = [f"| {first} | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
+    for name, row in rows.items():
+        cells = [scored(row, part, metric) for part in BENCHMARKS for metric in ("f1", "exact")]
         cells += [
             measured(row, "p50_ms", "ms", 1),
             measured(row, "p95_ms", "ms", 1),
             measured(row, "per_second", "", 0),
         ]
-        cells += [measured(row, "memory_mb", "MB", 0), measured(row, "install_mb", "MB", 0)]
-        cells.append(measured(row, "training_s", "s", 0))
-        note = f" ({row['steps']} steps)" if "steps" in row else f" ({row['note']})" if "note" in row else ""
+        cells += [measured(row, key, "MB", 0) for key in ("memory_mb", "training_memory_mb", "install_mb")]
+        cells += [training_time(name, row), *([] if alike else [machines.get(name, "–")])]
+        note = f" ({row['note']})" if "note" in row else ""
         lines.append(f"| {name}{note} | {' | '.join(cells)} |")
-    told = [f"- {line}" for row in found["rows"].values() for line in row.get("against", [])]
-    return "\n".join([*lines, "", "On the packaged benchmark:", "", *told])
+    for part, title in BENCHMARKS.items():
+        told = [row["against"][part] for row in rows.values() if part in row.get("against", {})]
+        lines += ["", f"On {title}:", ""]
+        lines += [f"- {verdict['sentence']}" for verdicts in told for verdict in verdicts.values()]
+    held = len(marketing.dataset("validation"))
+    lines += ["", f"Settings, and mean F1 on the validation data, n = {held:,}:", ""]
+    lines += [f"- {name}: {chosen(row)}" for name, row in rows.items() if "chosen" in row]
+    return "\n".join(lines)
+
+
+def thread_of(machine: dict[str, Any]) -> str:
+    return f"one thread of an {machine['processor']}, Python {machine['python']}"
+
+
+def scored(row: dict[str, Any], part: str, metric: str) -> str:
+    return interval(row["quality"][part][metric]) if part in row["quality"] else "–"
+
+
+def training_time(name: str, row: dict[str, Any]) -> str:
+    if name != "embedded router":
+        return measured(row, "training_s", "s", 0)
+    run = load("training.json")
+    return f"{run['minutes']} min before, {run['cores']} cores"
+
+
+def chosen(row: dict[str, Any]) -> str:
+    settings = ", ".join(f"{key} {value}" for key, value in row["chosen"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+    return f"{settings}; mean F1 there {row['validation_f1']:.3f} ({versions})"
 
 
 def peers_in_short() -> str:
+    rows = load("peers.json")["rows"]
     head = ["packaged 200: F1", "exact match", "original 50: F1", "one decision, p50", "packages"]
     lines = [f"| | {' | '.join(head)} |", "| --- |" + " --- |" * len(head)]
-    for name, row in load("peers.json")["rows"].items():
-        quality = row["quality"]
-        places = (("packaged", "f1"), ("packaged", "exact"), ("published", "f1"))
-        cells = [f"{quality[part][key]['value']:.3f}" if part in quality else "–" for part, key in places]
+    for name, row in rows.items():
+        cells = [scored(row, *place) for place in (("packaged", "f1"), ("packaged", "exact"), ("published", "f1"))]
         cells += [measured(row, "p50_ms", "ms", 1), measured(row, "install_mb", "MB", 0)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(f"- {standing(rows, part, title)}" for part, title in BENCHMARKS.items())])
+
+
+def standing(rows: dict[str, Any], part: str, title: str) -> str:
+    """Whom the embedded router is shown to be ahead of in F1, whom behind, and whom neither."""
+    verdicts = {name: row["against"][part]["f1"] for name, row in rows.items() if part in row.get("against", {})}
+    groups: dict[str, list[str]] = {"shown higher than": [], "shown lower than": [], "not shown to differ from": []}
+    higher, lower, neither = groups.values()
+    for name, verdict in verdicts.items():
+        (neither if not verdict["proven"] else higher if verdict["difference"]["value"] > 0 else lower).append(name)
+    told = [f"{what} that of {', '.join(names)}" for what, names in groups.items() if names]
+    return f"On {title}, the embedded router's F1 is {'; '.join(told)}."
 
 
 def measured(row: dict[str, Any], name: str, unit: str, digits: int) -> str:

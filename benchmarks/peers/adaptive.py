@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 from adaptive_classifier import MultiLabelAdaptiveClassifier
-from protocol import NONE, Predict, Rows, best_threshold, main, over
+from protocol import NONE, Fitted, Rows, choose, main
 
 
-def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[str, Any]]:
+def fit(train: Rows, validation: Rows, names: list[str]) -> Fitted:
     # Room for all training data; by default it keeps a thousand of a class, and must name at least one.
     config = {"max_examples_per_class": len(train.texts)}
     model = MultiLabelAdaptiveClassifier(
@@ -25,8 +25,7 @@ def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[
             rows.append([known[name] for name in names])
         return rows
 
-    threshold = best_threshold(probabilities(validation.texts), validation, names)
-    return lambda texts: over(threshold, probabilities(list(texts)), names), {"threshold": threshold}
+    return choose([(probabilities, {})], validation, names)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ import os
 from typing import Any
 
 from datasets import Dataset
-from protocol import Predict, Rows, best_threshold, main, over
+from protocol import Fitted, Rows, choose, main
 from setfit import SetFitModel, Trainer, TrainingArguments
 
 STEPS = 150
 
 
-def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[str, Any]]:
+def fit(train: Rows, validation: Rows, names: list[str]) -> Fitted:
     model = SetFitModel.from_pretrained(
         os.environ["PEER_ENCODER"], multi_target_strategy="one-vs-rest", labels=names, device="cpu"
     )
@@ -28,8 +28,8 @@ def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[
     def probabilities(texts: list[str]) -> Any:
         return model.predict_proba(texts, as_numpy=True)
 
-    threshold = best_threshold(probabilities(validation.texts), validation, names)
-    return lambda texts: over(threshold, probabilities(list(texts)), names), {"threshold": threshold, "steps": STEPS}
+    predict, notes = choose([(probabilities, {})], validation, names)
+    return predict, {**notes, "note": f"{STEPS} steps"}
 
 
 if __name__ == "__main__":

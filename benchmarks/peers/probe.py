@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-from protocol import Predict, Rows, best_threshold, main, over
+from protocol import Fitted, Rows, choose, main
+from regression import heads
 from sentence_transformers import SentenceTransformer
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
 
 
-def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[str, Any]]:
+def fit(train: Rows, validation: Rows, names: list[str]) -> Fitted:
     encoder = SentenceTransformer(os.environ["PEER_ENCODER"], device="cpu")
-    head = OneVsRestClassifier(LogisticRegression(C=10, class_weight="balanced", max_iter=1000))
-    head.fit(encoder.encode(train.texts, batch_size=64), np.array(train.matrix(names)))
+    seen = encoder.encode(validation.texts, batch_size=64)
 
-    def probabilities(texts: list[str]) -> Any:
-        return head.predict_proba(encoder.encode(texts, batch_size=32))
+    def features(texts: list[str]) -> Any:
+        # The validation data are asked for with every setting.
+        return seen if texts is validation.texts else encoder.encode(texts, batch_size=32)
 
-    threshold = best_threshold(probabilities(validation.texts), validation, names)
-    return lambda texts: over(threshold, probabilities(list(texts)), names), {"threshold": threshold}
+    return choose(heads(encoder.encode(train.texts, batch_size=64), train, names, features), validation, names)
 
 
 if __name__ == "__main__":

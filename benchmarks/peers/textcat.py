@@ -6,14 +6,14 @@ import random
 from typing import Any
 
 import spacy
-from protocol import Predict, Rows, best_threshold, main, over
+from protocol import Fitted, Rows, choose, main
 from spacy.training import Example
 
 EPOCHS = 8
 BATCH = 64
 
 
-def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[str, Any]]:
+def fit(train: Rows, validation: Rows, names: list[str]) -> Fitted:
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("en")
     part = nlp.add_pipe("textcat_multilabel")
@@ -33,8 +33,8 @@ def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[
     def probabilities(texts: list[str]) -> Any:
         return [[doc.cats[name] for name in names] for doc in nlp.pipe(texts)]
 
-    threshold = best_threshold(probabilities(validation.texts), validation, names)
-    return lambda texts: over(threshold, probabilities(list(texts)), names), {"threshold": threshold, "epochs": EPOCHS}
+    predict, notes = choose([(probabilities, {})], validation, names)
+    return predict, {**notes, "note": f"{EPOCHS} epochs"}
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import Any
+from functools import partial
 
-from protocol import NONE, Predict, Rows, best_threshold, main, mean_f1, over
+from protocol import NONE, Fitted, Rows, choose, main
 from semantic_router import Route
 from semantic_router.encoders import HuggingFaceEncoder
 from semantic_router.routers import IndexedRouter
@@ -18,7 +18,7 @@ NEIGHBOURS = (5, 20, 50)
 VOTES = ("mean", "max", "sum")
 
 
-def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[str, Any]]:
+def fit(train: Rows, validation: Rows, names: list[str]) -> Fitted:
     encoder = HuggingFaceEncoder(name=os.environ["PEER_ENCODER"], device="cpu")
     # What stores nothing needs a route as well: it keeps the nearest places from the others.
     routes = [
@@ -37,14 +37,11 @@ def fit(train: Rows, validation: Rows, names: list[str]) -> tuple[Predict, dict[
             rows.append([known[name] / whole for name in names])
         return rows
 
-    tried = []
-    for count, vote in itertools.product(NEIGHBOURS, VOTES):
-        router = IndexedRouter(encoder, index=index, top_k=count, aggregation=vote)
-        found = scores(router, validation.texts)
-        threshold = best_threshold(found, validation, names)
-        tried.append((mean_f1(threshold, found, validation, names), router, threshold, f"{vote} of {count}"))
-    _, best, threshold, how = max(tried, key=lambda one: one[0])
-    return lambda texts: over(threshold, scores(best, list(texts)), names), {"threshold": threshold, "votes": how}
+    routers = (
+        (IndexedRouter(encoder, index=index, top_k=count, aggregation=vote), f"{vote} of {count}")
+        for count, vote in itertools.product(NEIGHBOURS, VOTES)
+    )
+    return choose(((partial(scores, router), {"votes": how}) for router, how in routers), validation, names)
 
 
 if __name__ == "__main__":
