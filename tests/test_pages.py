@@ -649,6 +649,13 @@ def test_charts_that_cannot_be_written_leave_the_page_as_it_was(tmp_path: Path, 
 def test_charts_of_an_earlier_call_are_named(tmp_path: Path, stored: tuple[Path, Path], run: Path) -> None:
     folder = tmp_path / "charts"
     assert not command(run, "--out", tmp_path / "a.html", "--png", folder).stderr
+    # Without a name they go beside the page.
+    assert not command(run, "--out", tmp_path / "c.html").stderr
+    beside = {path.name: path.read_bytes() for path in (tmp_path / "c-charts").iterdir()}
+    assert beside == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert json.loads(command(run, "--out", tmp_path / "d.html", "--page-only").stdout)["png"] is None
+    assert not (tmp_path / "d-charts").exists()
+    assert command(run, "--out", tmp_path / "d.html", "--page-only", "--png", folder).returncode == 2
     (folder / "logo.png").write_bytes(b"\x89PNG of another maker")
     done = command(stored[0], "--out", tmp_path / "b.html", "--png", folder)
     assert done.returncode == 0

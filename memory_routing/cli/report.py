@@ -21,16 +21,22 @@ def report(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The page, one HTML file that needs nothing else.")] = Path("report.html"),
-    png: Annotated[Path | None, typer.Option(help="Folder that takes each chart as a PNG file.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Folder that takes each chart as a PNG file; the page's name with -charts.")
+    ] = None,
+    page_only: Annotated[bool, typer.Option("--page-only", help="Write no PNG files.")] = False,
 ) -> None:
-    """Write one page of results and training runs: numbers, comparisons, charts, and every scenario.
+    """Write one page of results and training runs (numbers, comparisons, charts, every scenario) and the charts as PNG.
 
     Needs the extra `report`. Everything is drawn from the files named; a chart whose numbers they lack is left out.
 
-    Example: memory-routing report report.json runs/llama --out report.html --png charts
+    Example: memory-routing report report.json runs/llama --out report.html
     """
     if out.is_dir():
         fail(f"{out} is a folder; name a file for the page")
+    if png is not None and page_only:
+        fail("--png names a folder for charts, and --page-only asks for none: give one of the two")
+    png = None if page_only else png or out.with_name(f"{out.stem}-charts")
     if png is not None and png.exists() and not png.is_dir():
         fail(f"{png} is a file; name a folder for the charts")
     for source in sources:
