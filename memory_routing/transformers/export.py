@@ -62,7 +62,12 @@ def export(
         except TrainingError as error:
             raise TrainingError(f"{error} (base)") from None
         try:
-            Service(base_url, api_key, timeout).download(checkpoint.state, Path(temporary) / "fetched")
+            service = Service(base_url, api_key, timeout)
+            try:
+                service.download(checkpoint.state, Path(temporary) / "fetched")
+            finally:
+                # Else its session would go on for as long as the process.
+                service.close(finished=True)
             fetched = str(Path(temporary) / "fetched")
             build_lora_adapter(base_model=source, adapter_path=fetched, output_path=str(room / "adapter"))
             build_hf_model(
