@@ -22,16 +22,15 @@ from memory_routing.embedded.router import MAX_CHARACTERS
 from memory_routing.errors import MissingExtraError, ModelError, TrainingError
 from memory_routing.files import parse_json
 from memory_routing.intervals import share
-from memory_routing.published import PublishedModel
+from memory_routing.published import PublishedModel, loaded_by
 from memory_routing.report import Report
 from memory_routing.runs import CONFIG, read_rows
 from memory_routing.selection import best_supervised
 from memory_routing.stored import NAMES, Number, read_report
-from memory_routing.taxonomy import NONE
 from memory_routing.trainer import Checkpoint
 from memory_routing.wire import strict_converter, structure
 
-__all__ = ["CardDetails", "check_card", "differences", "model_card", "on_packaged_benchmark"]
+__all__ = ["CardDetails", "check_card", "differences", "differences_from", "model_card", "on_packaged_benchmark"]
 
 _PACKAGE: Final = "memory-routing"
 _APACHE: Final = "Apache-2.0"
@@ -116,7 +115,11 @@ def differences(card: str, model_folder: str | Path, report: Mapping[str, Any]) 
     Its numbers are compared first (`check_card`), then all of it: it is made again from the model, the report and what
     its front matter says beside them, which is the run's stages, sentences of comparisons and the maker's details.
     """
-    model = PublishedModel.read(model_folder)
+    return differences_from(card, PublishedModel.read(model_folder), report)
+
+
+def differences_from(card: str, model: PublishedModel, report: Mapping[str, Any]) -> list[str]:
+    """`differences` for a model that was read and checked already."""
     if found := check_card(card, report, model=model.hash):
         return found
     try:
@@ -150,7 +153,7 @@ def _write(model: PublishedModel, plain: Mapping[str, Any], facts: _Facts) -> st
     text = _render(
         name=name,
         model=model,
-        loading=model.loaded_by(details.repository or "ORGANISATION/NAME"),
+        loading=loaded_by(model.folder, details.repository or "ORGANISATION/NAME"),
         details=details,
         categories=model.taxonomy.categories,
         packaged_train=len(train) if packaged else None,
@@ -196,8 +199,7 @@ def _write(model: PublishedModel, plain: Mapping[str, Any], facts: _Facts) -> st
 def on_packaged_benchmark(report: Mapping[str, Any]) -> bool:
     """Whether a report is on the packaged benchmark."""
     return benchmark_of(report) == benchmark_hash(
-        (scenario.conversation.to_dicts(), [list(labels) or [NONE] for labels in scenario.accepted])
-        for scenario in marketing.benchmark()
+        (scenario.conversation.to_dicts(), scenario.accepted_names) for scenario in marketing.benchmark()
     )
 
 

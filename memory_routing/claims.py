@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ import attrs
 from memory_routing import stored
 from memory_routing.errors import DatasetError, MissingExtraError
 from memory_routing.files import parse_json, read_bytes
+from memory_routing.frozen import value_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -74,7 +74,7 @@ def claims(report: Mapping[str, Any]) -> dict[str, Claim]:
 
 def benchmark_hash(scenarios: Iterable[tuple[Any, Any]]) -> str:
     """SHA-256 of what a benchmark asks: the turns of its conversations and the label sets that it accepts."""
-    return _digest(sorted(json.dumps([turns, accepted], sort_keys=True) for turns, accepted in scenarios))
+    return value_hash(sorted(json.dumps([turns, accepted], sort_keys=True) for turns, accepted in scenarios))
 
 
 def benchmark_of(report: Mapping[str, Any]) -> str:
@@ -84,7 +84,7 @@ def benchmark_of(report: Mapping[str, Any]) -> str:
 
 def text_hash(text: str) -> str:
     """SHA-256 of a card's text below the front matter, the same for any line ends."""
-    return _digest("\n".join(text.strip().splitlines()))
+    return value_hash("\n".join(text.strip().splitlines()))
 
 
 def front_matter(
@@ -164,10 +164,6 @@ def check_card(card: str, report: Mapping[str, Any], *, model: str | None = None
 
 def _claim(metric: Mapping[str, Any]) -> Claim:
     return Claim(metric["value"], *(metric["args"][field] for field in ("n", "low", "high")))
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def hub_library() -> Any:

@@ -11,6 +11,7 @@ from memory_routing.conversation import Conversation
 from memory_routing.errors import DatasetError
 from memory_routing.frozen import FrozenMapping
 from memory_routing.labels import LabelSet
+from memory_routing.taxonomy import NONE
 
 __all__ = ["Annotation", "Evidence", "Example", "Scenario"]
 
@@ -120,6 +121,11 @@ class Scenario:
             raise DatasetError(f"scenario {self.id}: no accepted label set")
         _check_labels(self.evidence, self.gold)
         _check_turns(self.evidence, self.conversation)
+
+    @property
+    def accepted_names(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the label sets that are accepted, `none` written out."""
+        return tuple(labels.names or (NONE,) for labels in self.accepted)
 
     @property
     def gold(self) -> LabelSet:

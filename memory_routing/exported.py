@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import attrs
 
 from memory_routing.errors import ModelError, TaxonomyError
 from memory_routing.files import file_hash, parse_json, write_whole
-from memory_routing.frozen import plain
+from memory_routing.frozen import plain, value_hash
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.trainer import Checkpoint
 from memory_routing.wire import strict_converter, structure
@@ -49,7 +48,7 @@ class Manifest:
     @property
     def hash(self) -> str:
         """SHA-256 of the model: of its manifest, which has the hashes of its files."""
-        return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()
+        return value_hash(self)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, files: Mapping[str, str]) -> Manifest:

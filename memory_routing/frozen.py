@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["FrozenMapping", "plain", "without_nan"]
+__all__ = ["FrozenMapping", "plain", "value_hash", "without_nan"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -47,6 +49,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def value_hash(value: Any) -> str:
+    """SHA-256 of what `json` writes of a value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
 def without_nan(value: Any) -> Any:

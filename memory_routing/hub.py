@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from memory_routing import exported
-from memory_routing.card import differences
+from memory_routing.card import differences_from
 from memory_routing.claims import hub_library, read_report
 from memory_routing.conversation import Conversation
 from memory_routing.dataset import label_set
@@ -67,6 +67,11 @@ def check_publishable(folder: str | Path, base: str | Path | None = None) -> dic
     as the report has them. `base` is the base model's folder, of an adapter. Raises `ModelError` for missing weights or
     wrong hashes, `DatasetError` for a file that is no report, and `HubError` where card, report and model disagree.
     """
+    return _checked(folder, base)[1]
+
+
+def _checked(folder: str | Path, base: str | Path | None) -> tuple[PublishedModel, dict[str, int]]:
+    """`check_publishable`, with the model, whose files are read for it."""
     folder = Path(folder)
     model = PublishedModel.read(folder)
     for name in (CARD, REPORT):
@@ -79,7 +84,7 @@ def check_publishable(folder: str | Path, base: str | Path | None = None) -> dic
         raise HubError(f"{folder / CARD}: not UTF-8 ({error}); generate the card again") from None
     _check_card(card, report, model)
     _measure_again(model, report, base)
-    return {name: (folder / name).stat().st_size for name in (*model.files, CARD, REPORT)}
+    return model, {name: (folder / name).stat().st_size for name in (*model.files, CARD, REPORT)}
 
 
 def check_repository(repo: str) -> None:
@@ -110,7 +115,7 @@ def publish(
     `check_publishable` raises, before anything is sent, and `HubError` that says what to do where the hub refuses.
     """
     check_repository(repo)
-    sizes = check_publishable(folder, base)
+    model, sizes = _checked(folder, base)
     key = _key(token)
     if not key:
         raise HubError("no key: set HF_TOKEN to a key of the hub that may write")
@@ -128,7 +133,7 @@ def publish(
             repo_id=repo,
             folder_path=folder,
             allow_patterns=list(sizes),
-            commit_message=f"Publish model {PublishedModel.read(folder).hash[:12]}",
+            commit_message=f"Publish model {model.hash[:12]}",
             # Nobody else's commit in between is lost.
             parent_commit=there.sha,
         )
@@ -170,7 +175,7 @@ def _download(repo: str, revision: str | None, *, again: bool) -> Path:
 
 
 def _check_card(card: str, report: Mapping[str, Any], model: PublishedModel) -> None:
-    _refuse("card, report and model disagree", differences(card, model.folder, report))
+    _refuse("card, report and model disagree", differences_from(card, model, report))
 
 
 def _measure_again(model: PublishedModel, report: Mapping[str, Any], base: str | Path | None) -> None:

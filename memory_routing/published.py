@@ -14,7 +14,7 @@ from memory_routing.errors import ModelError
 from memory_routing.router import Router
 from memory_routing.taxonomy import Taxonomy
 
-__all__ = ["PublishedModel", "load_router"]
+__all__ = ["PublishedModel", "load_router", "loaded_by"]
 
 
 @attrs.frozen
@@ -35,15 +35,11 @@ class PublishedModel:
     window: int | None
     """Tokens that an encoder reads at once; `None` of a language model."""
 
-    def loaded_by(self, repository: str) -> str:
-        """What loads it once it is published."""
-        return f'Router.load("hub:{repository}")' if self.window else f'TransformersRouter(fetch("{repository}"))'
-
     @classmethod
     def read(cls, folder: str | Path) -> PublishedModel:
         """Read and check a model folder or an export. Raises `ModelError` for a damaged or foreign one."""
         folder = Path(folder)
-        if (folder / exported.MANIFEST).exists():
+        if _is_export(folder):
             return _language(folder)
         model = embedded.ModelFolder.read(folder)
         manifest = model.manifest
@@ -64,11 +60,22 @@ class PublishedModel:
 def load_router(folder: str | Path, base: str | Path | None = None) -> Router:
     """The router of a model folder or of an export; `base` is the base model of an adapter that is elsewhere."""
     folder = Path(folder)
-    if not (folder / exported.MANIFEST).exists():
+    if not _is_export(folder):
         return Router.load(folder)
     from memory_routing.transformers import TransformersRouter
 
     return TransformersRouter(folder, base=base)
+
+
+def loaded_by(folder: str | Path, repository: str) -> str:
+    """What loads the model of a folder once it is published."""
+    return (
+        f'TransformersRouter(fetch("{repository}"))' if _is_export(Path(folder)) else f'Router.load("hub:{repository}")'
+    )
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / exported.MANIFEST).exists()
 
 
 def _language(folder: Path) -> PublishedModel:

@@ -55,7 +55,7 @@ class ScenarioResult:
     @property
     def accepted(self) -> tuple[tuple[str, ...], ...]:
         """Names of the label sets that are right, `none` written out."""
-        return _names(self.scenario)
+        return self.scenario.accepted_names
 
     @property
     def predicted(self) -> LabelSet:
@@ -141,14 +141,10 @@ def _told(scenario: Scenario) -> dict[str, Any]:
     return {
         "id": scenario.id,
         "conversation": scenario.conversation.to_dicts(),
-        "accepted": plain(_names(scenario)),
+        "accepted": plain(scenario.accepted_names),
         "difficulty": scenario.difficulty,
         "domain": scenario.domain,
     }
-
-
-def _names(scenario: Scenario) -> tuple[tuple[str, ...], ...]:
-    return tuple(labels.names or (NONE,) for labels in scenario.accepted)
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:

@@ -31,6 +31,7 @@ from memory_routing.errors import HubError
 from memory_routing.hub import _UNSTABLE as UNSTABLE
 from memory_routing.hub import _apart, _comparable, check_publishable, check_repository, fetch, publish, save_pretrained
 from memory_routing.marketing import MODEL_FOLDER
+from memory_routing.published import PublishedModel
 
 from .hub_server import KEY, Hub, running
 
@@ -79,7 +80,8 @@ def folder(complete: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is published was checked before, which other tests are about and which takes a second each time."""
-    monkeypatch.setattr("memory_routing.hub.check_publishable", lambda folder, base: dict.fromkeys(FILES, 1))
+    read = PublishedModel.read
+    monkeypatch.setattr("memory_routing.hub._checked", lambda folder, base: (read(folder), dict.fromkeys(FILES, 1)))
 
 
 def decisions(folder: Path | None) -> bytes:

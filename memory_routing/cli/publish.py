@@ -16,7 +16,7 @@ from memory_routing.cli.console import emit, fail, say, to_terminal
 from memory_routing.comparison import Comparison, compare_stored
 from memory_routing.hub import check_publishable, check_repository, save_pretrained
 from memory_routing.hub import publish as send
-from memory_routing.published import PublishedModel
+from memory_routing.published import loaded_by
 
 __all__ = ["publish"]
 
@@ -82,8 +82,7 @@ def publish(
             _tell({"to": to, "dry_run": True, "files": sizes, "conversations": held}, told)
             return
         address = send(folder, to, private=not public, replace=replace, base=base)
-    way = PublishedModel.read(model).loaded_by(to)
-    _tell({"to": to, "commit": address}, f"published: {address}\nload it: {way}")
+    _tell({"to": to, "commit": address}, f"published: {address}\nload it: {loaded_by(model, to)}")
 
 
 def _comparison(own: Path, other: Path) -> Comparison:

@@ -15,7 +15,7 @@ from memory_routing.embedded.rule import Calibration, DecisionRule
 from memory_routing.errors import ModelError, TaxonomyError
 from memory_routing.exported import MANIFEST as LANGUAGE_MODEL
 from memory_routing.files import parse_json, write_whole
-from memory_routing.frozen import plain
+from memory_routing.frozen import value_hash
 from memory_routing.taxonomy import Taxonomy
 from memory_routing.wire import strict_converter, structure
 
@@ -52,7 +52,7 @@ class Manifest:
     @property
     def hash(self) -> str:
         """SHA-256 of the model: of its manifest, which has the hashes of all other files."""
-        return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()
+        return value_hash(self)
 
 
 @attrs.frozen

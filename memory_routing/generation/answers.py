@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import attrs
 
 from memory_routing.decision import Usage
 from memory_routing.files import parse_json
+from memory_routing.frozen import value_hash
 
 __all__ = ["Answer", "AnswerLog", "Message", "Request"]
 
@@ -40,7 +40,7 @@ class Request:
     @property
     def hash(self) -> str:
         """SHA-256 over everything that is asked."""
-        return hashlib.sha256(json.dumps(attrs.asdict(self), sort_keys=True).encode()).hexdigest()
+        return value_hash(self)
 
     @property
     def size(self) -> Usage:
